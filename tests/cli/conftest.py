@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.cli.running import call
 from tests.fleet import Fleet, wait_until
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 
+#: A secret that nothing may show.
+SECRET = "hook-secret-value"
 #: What a hostile SIEM might answer, and a hostile publisher write: terminal escapes, markup, a line break.
 HOSTILE = "\x1b[31m[bold]owned\x9b2J\u202e\nnext"
 
@@ -27,6 +31,16 @@ def empty(desk: Fleet) -> Iterator[Fleet]:
     for integration in desk.store.list():
         desk.store.delete(integration.id)
     desk.announce()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give a folder with a secret, headers, and two signing secrets, as files."""
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    (tmp_path / "headers").write_text(f"\ufeffX-Env: prod\r\n\r\n X-Key :  {SECRET}:x \n")
+    for name in ("new", "old"):
+        (tmp_path / name).write_text(call({}, "integrations", "new-secret").out)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from unittest.mock import patch
 
@@ -42,6 +43,11 @@ class Ran:
         assert self.err.count("\n") == 1
         return self.err.removeprefix("Error: ").rstrip("\n")
 
+    def refuses(self, words: str) -> bool:
+        """Whether it ended with 2 and one line on standard error, an error that begins with these words."""
+        found = (self.code, self.out, self.err.count("\n"))
+        return found == (2, "", 1) and self.err.startswith(f"Error: {words}")
+
     @property
     def json(self) -> Any:
         """The document on standard output, which nothing may surround."""
@@ -68,28 +74,42 @@ def run(environment: Mapping[str, str], *arguments: str, stdin: bytes = b"", **c
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-class _Terminal(io.StringIO):
+class _Printed(io.TextIOWrapper):
+    def __init__(self, *, to_terminal: bool = False) -> None:
+        self.memory, self.to_terminal = io.BytesIO(), to_terminal
+        super().__init__(self.memory, encoding="utf-8", write_through=True)
+
     def isatty(self) -> bool:
-        return True
+        return self.to_terminal
 
 
-def call(environment: Mapping[str, str], *arguments: str, columns: int | None = None) -> Ran:
-    """Run `siem` within this process: for tables of cases, where a start of Python each would take long.
+def call(
+    environment: Mapping[str, str],
+    *arguments: str,
+    stdin: bytes = b"",
+    columns: int | None = None,
+    **changes: str,
+) -> Ran:
+    """Run `siem` within this process, where no process is the subject: its start alone takes a second.
 
     With `columns`, what it prints goes to something that says that it is so wide a terminal.
     """
-    out, err = _Terminal() if columns else io.StringIO(), io.StringIO()
-    environment = {**environment, "COLUMNS": str(columns)} if columns else environment
+    out, err = _Printed(to_terminal=columns is not None), _Printed()
+    environment = {**environment, **changes, **({"COLUMNS": str(columns)} if columns else {})}
     settings.cache_clear()
     with (
+        io.TextIOWrapper(TemporaryFile()) as typed,  # a file, since commands read its descriptor
         patch.dict(os.environ, environment, clear=True),
         patch.object(sys, "argv", ["siem", *arguments]),
+        patch.object(sys, "stdin", typed),
         redirect_stdout(out),
         redirect_stderr(err),
     ):
+        typed.buffer.write(stdin)
+        typed.seek(0)
         code = _exit_code_of(main)
     settings.cache_clear()
-    return Ran(code, out.getvalue(), err.getvalue())
+    return Ran(code, out.memory.getvalue().decode(), err.memory.getvalue().decode())
 
 
 def create(environment: Mapping[str, str], url: str, *options: str, name: str = "siem") -> Ran:

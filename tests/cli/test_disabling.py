@@ -1,4 +1,4 @@
-"""`siem integrations enable` and `disable`, and how the reports speak of what is disabled."""
+"""`siem integrations` pauses, resumes, disables and enables, and reports say what is disabled."""
 
 import itertools
 import json
@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from tests.cli.running import call, run
+from tests.cli.running import Ran, call
 from tests.fleet import Fleet
 from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.recording import record_entries
@@ -54,16 +54,35 @@ def state(fleet: Fleet, integration: Integration) -> tuple[object, bool]:
     return fleet.client.hget(f"siem:state:{integration.id}", "held"), bool(json.loads(document)["enabled"])
 
 
-@pytest.mark.parametrize("by", ["name", pytest.param("id", marks=pytest.mark.slow)])
-def test_off_and_on_again(empty: Fleet, hook: Integration, by: str) -> None:
-    """By name or id; the fleet learns of it at once."""
-    off = run(empty.environment, "integrations", "disable", getattr(hook, by))
+@pytest.mark.parametrize(
+    ("off", "on", "collects"),
+    [("pause", "resume", True), ("disable", "enable", False)],
+    ids=["pause", "disable"],
+)
+@pytest.mark.parametrize("by", ["name", "id"])
+def test_off_and_on_again(
+    empty: Fleet, hook: Integration, by: str, off: str, on: str, *, collects: bool
+) -> None:
+    """By name or id; the fleet learns of it at once. Events of a pause are collected, no others."""
+    switched_off = call(empty.environment, "integrations", off, getattr(hook, by))
     off_in_redis = state(empty, hook)
-    on = run(empty.environment, "integrations", "enable", getattr(hook, by))
+    switched_on = call(empty.environment, "integrations", on, getattr(hook, by))
 
-    assert (off.code, off.out, off.err) == (0, f"Disabled hook ({hook.id}).\n", "")
-    assert (on.code, on.out, on.err) == (0, f"Enabled hook ({hook.id}).\n", "")
-    assert (off_in_redis, state(empty, hook)) == ((b"1", False), (b"0", True))
+    assert switched_off == Ran(0, f"{off.capitalize()}d hook ({hook.id}).\n", "")
+    assert off_in_redis == (b"1", collects)
+    assert switched_on == Ran(0, f"{on.capitalize()}d hook ({hook.id}).\n", "")
+    assert state(empty, hook) == (b"0", True)
+
+
+def test_what_is_disabled_stays_so(empty: Fleet, hook: Integration) -> None:
+    """A resume says that it takes more than that."""
+    call(empty.environment, "integrations", "disable", hook.id)
+    resumed = call(empty.environment, "integrations", "resume", hook.id)
+
+    assert resumed.out.splitlines()[1] == (
+        f"It is disabled all the same: see `siem integrations enable {hook.id}`."
+    )
+    assert state(empty, hook) == (b"1", False)
 
 
 def test_the_document_says_what_it_is_now(empty: Fleet, hook: Integration) -> None:
@@ -71,12 +90,16 @@ def test_the_document_says_what_it_is_now(empty: Fleet, hook: Integration) -> No
     off = call(empty.environment, "integrations", "disable", hook.id, "--json").json
     shown = call(empty.environment, "integrations", "show", hook.id, "--json").json
     on = call(empty.environment, "integrations", "enable", hook.id, "--json").json
+    paused = call(empty.environment, "integrations", "pause", hook.id, "--json").json
 
-    assert (off, off["enabled"], off["disabled_reason"]) == (shown, False, None)
+    assert off == shown
+    assert off["enabled"] is False
+    assert off["disabled_reason"] is None
     assert on == off | {"enabled": True, "updated_at": on["updated_at"]}
+    assert paused == on | {"paused": True, "updated_at": paused["updated_at"]}
 
 
-@pytest.mark.parametrize("command", ["enable", "disable"])
+@pytest.mark.parametrize("command", ["enable", "disable", "pause", "resume"])
 def test_only_what_is_there_is_switched(empty: Fleet, hook: Integration, command: str) -> None:
     """An unknown one, and one that was deleted, end with 4."""
     empty.store.delete(hook.id)
@@ -84,6 +107,7 @@ def test_only_what_is_there_is_switched(empty: Fleet, hook: Integration, command
 
     assert [ran.code for ran in missing] == [4, 4]
     assert all("siem integrations list" in ran.complaint for ran in missing)
+    assert "there is no integration nobody" in missing[0].complaint
 
 
 def test_an_enabled_one_can_be_let_go_of(empty: Fleet, hook: Integration) -> None:

@@ -20,17 +20,19 @@ def test_the_simplest_integration(empty: Fleet, tmp_path: Path) -> None:
     token_file = tmp_path / "token"
     token_file.write_text(f"{SECRET}\n")
     created = _create(empty, "--token-file", str(token_file), "--json").json
-    listed = run(empty.environment, "integrations", "list", "--json").json["items"]
+    listed = call(empty.environment, "integrations", "list", "--json").json["items"]
     in_redis = empty.client.hgetall("siem:integrations")
 
     assert [created] == listed
-    assert (created["name"], created["tenant_id"], created["enabled"]) == ("splunk", "default", True)
+    assert created["name"] == "splunk"
+    assert created["tenant_id"] == "default"
+    assert created["enabled"] is True
     assert set(created["event_types"]) == DEFAULT_EVENT_TYPES
     assert destination_of(created)["token"] == "set"
     assert created["id"].encode() in in_redis
     assert SECRET not in str(in_redis)
 
-    deleted = run(empty.environment, "integrations", "delete", "splunk", "--yes", "--json").json
+    deleted = call(empty.environment, "integrations", "delete", "splunk", "--yes", "--json").json
     assert deleted == {"deleted": created["id"]}
     assert empty.store.list() == []
 
@@ -112,7 +114,7 @@ def test_deleting_asks_first(empty: Fleet) -> None:
     integration = empty.integrate(URL, "asked")
     words = ("integrations", "delete", "asked")
     refused = in_terminal(empty.environment, *words, prompt="[y/N]", answer=b"n\n")
-    unasked = run(empty.environment, *words)
+    unasked = call(empty.environment, *words)
 
     assert refused.code == 1
     assert "0 undelivered events become dead letters" in refused.out
@@ -127,57 +129,14 @@ def test_names_that_do_not_tell(empty: Fleet) -> None:
     first = _create(empty, "--token", SECRET, "--json").json
     taken = _create(empty, "--token", SECRET)
     second = _create(empty, "--token", SECRET, "--tenant", "acme", "--json").json
-    ambiguous = run(empty.environment, "integrations", "show", "splunk")
-    unknown = run(empty.environment, "integrations", "delete", "nobody", "--yes")
+    ambiguous = call(empty.environment, "integrations", "show", "splunk")
+    unknown = call(empty.environment, "integrations", "delete", "nobody", "--yes")
 
     assert (taken.code, "splunk is taken" in taken.complaint) == (2, True)
     assert ambiguous.code == 4
     assert first["id"] in ambiguous.complaint
     assert second["id"] in ambiguous.complaint
     assert (unknown.code, "no integration nobody" in unknown.complaint) == (4, True)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ("--token a --url ftp://x", "--url: begins with nothing that we know"),
-        ("--token a --timeout 31", "--timeout:"),
-        ("--token a --type splunk_hec --url https://[::1", "--url: give an address like https://splunk"),
-        ("--token a --index Main", "--index:"),
-        ("--token a --batch-events 0", "--batch-events:"),
-        ("--token a --batch-bytes many", "--batch-bytes"),
-        ("--token a --max-retries 4", "--max-retries:"),
-        ("--token a --source-type=", "--source-type:"),
-        ("--token a --field a", "--field: number 1 is not written as NAME=VALUE"),
-        ("--token a --field a=b --field a=c", "--field: a comes twice"),
-        ("--token a --field 1a=b", "--field:"),
-        ("--token a --ack-timeout 3", "--ack-timeout goes with --use-ack"),
-        ("--token a --use-ack --ack-timeout 251", "--ack-timeout:"),
-        ("--token a --token-file /dev/null", "not both"),
-        ("--token a --facility local1", "--facility is of no use for splunk_hec: it goes with syslog_cef"),
-        ("--token a --body lines", "--body is of no use for splunk_hec: it goes with webhook"),
-        ("--token a --auth none", "--auth is of no use for splunk_hec: it goes with webhook"),
-        ("--token-file /dev/null", "holds no text"),
-        ("--token-file /usr/bin/env", "holds no text"),
-        ("--token a --event-type policy.nope", "policy.deny"),
-        ("--token a --event-type policy.deny --all-events", "not both"),
-        ("--token a --client-key-file /etc/passwd", "go together"),
-        ("--token a --ca-file /etc/passwd", "--ca-file: is not a certificate in PEM"),
-        (
-            "--token a --url http://s:8088/services/collector --insecure",
-            "--insecure is of no use without TLS",
-        ),
-        ("", "--token-file"),
-    ],
-)
-def test_what_cannot_work_is_refused_at_once(empty: Fleet, options: str, words: str) -> None:
-    """One line names the option and what would be right, and nothing is created."""
-    arguments = ("integrations", "create", "--name", "splunk", "--url", URL, *options.split())
-    ran = call(empty.environment, *arguments)
-
-    assert ran.code == 2
-    assert words in ran.complaint
-    assert empty.store.list() == []
 
 
 def test_all_wrong_options_are_named_at_once(empty: Fleet) -> None:
@@ -215,7 +174,7 @@ def test_a_secret_is_not_repeated_in_an_error(empty: Fleet) -> None:
 
 def _create(fleet: Fleet, *options: str, stdin: bytes = b"") -> Ran:
     words = ("integrations", "create", "--name", "splunk", "--url", URL)
-    return run(fleet.environment, *words, *options, stdin=stdin)
+    return call(fleet.environment, *words, *options, stdin=stdin)
 
 
 def _token(fleet: Fleet) -> str:

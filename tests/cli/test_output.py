@@ -21,7 +21,7 @@ HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ASSURANCE", "A
 
 def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
     """Counts, latency and the last problem of each; what waits; which processes run."""
-    ran = run(told.environment, "status", "--json")
+    ran = call(told.environment, "status", "--json")
     report = ran.report
     ill, well = sorted(report["integrations"], key=lambda one: str(one["name"]))
 
@@ -33,13 +33,15 @@ def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
         "worker-webhook": True,
     }
     assert (report["waiting_to_be_routed"], report["waiting_to_be_recorded"]) == (0, 0)
-    assert (well["delivered"], well["dead"], well["backlog"]) == (300, 0, 0)
+    assert well["delivered"] == 300
+    assert well["dead"] == 0
+    assert well["backlog"] == 0
     assert well["latency_ms"]["p50"] >= 0
     assert well["last_error"] is None
     assert (ill["delivered"], ill["dead"]) == (0, 2)
     assert "503" in ill["last_error"]["error"]
     assert ill["last_error"]["hint"]
-    assert ran.code == run(told.environment, "health").code
+    assert ran.code == call(told.environment, "health").code
     assert report["not_ok"] == ["events"]
 
 
@@ -55,7 +57,7 @@ def test_status_says_who_does_not_run(desk: Fleet) -> None:
 
 def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
     """A row is a line, however long; what a SIEM answered cannot reach the terminal."""
-    ran = run(told.environment, "deliveries", "--integration", "ill", COLUMNS="80", FORCE_COLOR="1")
+    ran = call(told.environment, "deliveries", "--integration", "ill", COLUMNS="80", FORCE_COLOR="1")
     heading, *rows = ran.out.splitlines()
 
     assert tuple(heading.split()) == HEADINGS
@@ -99,8 +101,8 @@ def test_deliveries_say_how_far_they_came(told: Fleet) -> None:
 
 def test_dead_letters_show_their_payload_one_at_a_time(told: Fleet) -> None:
     """The table tells what died of what and what to do; the content is for those who ask for it."""
-    table = run(told.environment, "dead-letters", "list")
-    listed = run(told.environment, "dead-letters", "list", "--json")
+    table = call(told.environment, "dead-letters", "list")
+    listed = call(told.environment, "dead-letters", "list", "--json")
     shown = [
         call(told.environment, "dead-letters", "show", one["id"], "--json").json
         for one in listed.json["items"]
@@ -119,7 +121,7 @@ def test_dead_letters_show_their_payload_one_at_a_time(told: Fleet) -> None:
 
 def test_an_unknown_integration_is_not_an_empty_answer(told: Fleet) -> None:
     """A mistyped name is told from a SIEM without deliveries."""
-    ran = run(told.environment, "deliveries", "--integration", "wel")
+    ran = call(told.environment, "deliveries", "--integration", "wel")
 
     assert ran.code == 4
     assert "there is no integration wel" in ran.complaint
@@ -136,39 +138,38 @@ def test_a_closed_pipe_is_no_error(told: Fleet) -> None:
         assert process.stderr.read() == b""
 
 
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("2026-11-22 10:00+00:00", datetime(2026, 11, 22, 10, tzinfo=UTC)),
-        ("2026-11-22T10:00:00Z", datetime(2026, 11, 22, 10, tzinfo=UTC)),
-        ("2026-11-22T10:00:00+02:00", datetime(2026, 11, 22, 8, tzinfo=UTC)),
-    ],
-)
-def test_since_reads_a_time(text: str, moment: datetime) -> None:
+def test_since_reads_a_time() -> None:
     """RFC 3339, or less, with a zone."""
-    assert Since().convert(text, None, None) == round(moment.timestamp() * 1000)
+    moments = {
+        "2026-11-22 10:00+00:00": datetime(2026, 11, 22, 10, tzinfo=UTC),
+        "2026-11-22T10:00:00Z": datetime(2026, 11, 22, 10, tzinfo=UTC),
+        "2026-11-22T10:00:00+02:00": datetime(2026, 11, 22, 8, tzinfo=UTC),
+    }
+
+    assert {text: Since().convert(text, None, None) for text in moments} == {
+        text: round(moment.timestamp() * 1000) for text, moment in moments.items()
+    }
+
+
+def test_since_reads_how_long_ago() -> None:
+    """Seconds, minutes, hours and days before now."""
+    for text, ago_ms in {"90s": 90_000, "15m": 900_000, "1h": DAY_MS / 24, "2d": 2 * DAY_MS}.items():
+        before = time.time() * 1000
+        since = Since().convert(text, None, None)
+
+        assert before - ago_ms - 1 <= since <= time.time() * 1000 - ago_ms + 1, text
 
 
 @pytest.mark.parametrize(
-    ("text", "ago_ms"), [("90s", 90_000), ("15m", 900_000), ("1h", DAY_MS / 24), ("2d", 2 * DAY_MS)]
+    ("texts", "words"),
+    [
+        (["2026-11-22", "2026-11-22T10:00:00"], "names no zone: give 2026-11-22T10:00:00Z"),
+        (["", "yesterday", "1w", "-5m", "5", "12:00", "\u0661m"], "give 30s, 15m, 1h, 2d"),
+    ],
+    ids=["no zone", "no time"],
 )
-def test_since_reads_how_long_ago(text: str, ago_ms: float) -> None:
-    """Seconds, minutes, hours and days, reckoned from now."""
-    before = time.time() * 1000
-    since = Since().convert(text, None, None)
-
-    assert before - ago_ms - 1 <= since <= time.time() * 1000 - ago_ms + 1
-
-
-@pytest.mark.parametrize("text", ["2026-11-22", "2026-11-22T10:00:00"])
-def test_since_refuses_a_time_without_a_zone(text: str) -> None:
-    """As the API does: nobody knows which zone is meant."""
-    with pytest.raises(click.BadParameter, match="names no zone: give 2026-11-22T10:00:00Z"):
-        Since().convert(text, None, None)
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "1w", "-5m", "5", "12:00", "\u0661m"])
-def test_since_refuses_the_rest(text: str) -> None:
-    """What is no time is refused with examples of what is."""
-    with pytest.raises(click.BadParameter, match="give 30s, 15m, 1h, 2d"):
-        Since().convert(text, None, None)
+def test_since_refuses_the_rest(texts: list[str], words: str) -> None:
+    """With examples of what is a time; one without a zone as the API does."""
+    for text in texts:
+        with pytest.raises(click.BadParameter, match=words):
+            pytest.fail(f"{text!r} is read as {Since().convert(text, None, None)}")

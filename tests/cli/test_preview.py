@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import denial
-from tests.cli.running import Ran, in_terminal, run, start
+from tests.cli.running import Ran, call, in_terminal, start
 from tests.cli.test_troubles import NO_REDIS
 from tests.fleet import Fleet, wait_until
 from tests.transports.endpoint import OK, Endpoint, Visit, answers
@@ -54,7 +54,7 @@ def _lines(*events: dict[str, Any]) -> bytes:
 
 
 def _preview(desk: Fleet, stdin: bytes, *options: str, **changes: str) -> Ran:
-    return run(desk.environment, "preview", "previewed", "-", *options, stdin=stdin, **changes)
+    return call(desk.environment | changes, "preview", "previewed", "-", *options, stdin=stdin)
 
 
 def _send(integration: Integration, desk: Fleet) -> None:
@@ -141,7 +141,7 @@ def test_a_refused_line_is_named_and_the_rest_is_shown(desk: Fleet, tmp_path: Pa
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"{nonsense\n" + _lines(EVENTS[0], {"id": "e9", "type": "policy.nope"}))
     with _integrated(desk, SPLUNK):
-        ran = run(desk.environment, "preview", "previewed", str(path))
+        ran = call(desk.environment, "preview", "previewed", str(path))
 
     assert ran.code == 2
     assert [line.partition(":")[0] for line in ran.err.splitlines()] == ["line 1", "line 3"]
@@ -211,8 +211,8 @@ def test_an_event_cannot_reach_the_terminal(desk: Fleet, tmp_path: Path) -> None
 
 def test_an_unknown_integration_has_no_preview(desk: Fleet) -> None:
     """Exit code 4, as everywhere; what cannot be read is named as well."""
-    assert run(desk.environment, "preview", "nobody", "/dev/null").code == 4
-    assert run(desk.environment, "preview", "nobody", "no-such-file").code == 2
+    assert call(desk.environment, "preview", "nobody", "/dev/null").code == 4
+    assert call(desk.environment, "preview", "nobody", "no-such-file").code == 2
     with _integrated(desk, SPLUNK):
         assert _preview(desk, b"").out == ""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import HOSTILE, denial
-from tests.cli.running import Ran, in_terminal, run, start
+from tests.cli.running import Ran, call, in_terminal, run, start
 from tests.fleet import Fleet, wait_until
 
 
@@ -24,9 +24,11 @@ def test_a_file_is_published_line_by_line(empty: Fleet, tmp_path: Path) -> None:
     """Byte order mark, CRLF, blank lines and a missing last newline are no reason to refuse anything."""
     text = "\ufeff" + "\r\n\r\n  \n".join(json.dumps(denial(f"e{number}")) for number in range(3))
     (tmp_path / "events.jsonl").write_bytes(text.encode())
-    ran = run(empty.environment, "publish", str(tmp_path / "events.jsonl"))
+    ran = call(empty.environment, "publish", str(tmp_path / "events.jsonl"))
 
-    assert (ran.code, ran.out, ran.err) == (0, "Published 3 events.\n", "")
+    assert ran.code == 0
+    assert ran.out == "Published 3 events.\n"
+    assert ran.err == ""
     assert [event["id"] for event in _published(empty)] == ["e0", "e1", "e2"]
 
 
@@ -44,7 +46,9 @@ def test_the_sum_stands_once_in_a_terminal(empty: Fleet, tmp_path: Path) -> None
 
 def test_standard_input_is_published(empty: Fleet) -> None:
     """- reads a pipe; an empty one is nothing to complain about."""
-    assert _publish(empty, json.dumps(denial("e1")).encode()).out == "Published 1 event.\n"
+    piped = run(empty.environment, "publish", "-", stdin=json.dumps(denial("e1")).encode())
+
+    assert piped.out == "Published 1 event.\n"
     assert _publish(empty, b"").out == "Published 0 events.\n"
 
 
@@ -132,14 +136,14 @@ def test_a_redis_that_takes_nothing_ends_it(empty: Fleet) -> None:
 
 def test_what_cannot_be_read_is_named(empty: Fleet) -> None:
     """A file that the system does not let us read is no crash."""
-    ran = run(empty.environment, "publish", "/proc/self/mem")
+    ran = call(empty.environment, "publish", "/proc/self/mem")
 
     assert ran.code == 1
     assert "Input/output error" in ran.complaint
 
 
 def _publish(fleet: Fleet, stdin: bytes, *arguments: str) -> Ran:
-    return run(fleet.environment, "publish", "-", *arguments, stdin=stdin)
+    return call(fleet.environment, "publish", "-", *arguments, stdin=stdin)
 
 
 def _published(fleet: Fleet) -> list[dict[str, str]]:

@@ -89,7 +89,9 @@ def test_status_without_the_database(own: Fleet) -> None:
     table = call(away, "status")
     held = named(told)["held"]
 
-    assert (held["backlog"], held["breaker_open"]["cause"], held["delivered"]) == (7, "connect_failed", None)
+    assert held["backlog"] == 7
+    assert held["breaker_open"]["cause"] == "connect_failed"
+    assert held["delivered"] is None
     assert (told["waiting_to_be_routed"], told["processes"]["router"]) == (0, False)
     assert [one["source"] for one in told["unknown"]] == ["database"]
     assert "NOT KNOWN without the database: last_success_at" in table.out
@@ -112,7 +114,9 @@ def test_both_without_redis(told: Fleet) -> None:
     assert (well["state"], well["backlog"]) == ("unknown", None)
     assert "last delivery at" in well["reason"]
     assert well["last_success_at"]
-    assert (counted["delivered"], counted["backlog"], status["processes"]) == (300, None, None)
+    assert counted["delivered"] == 300
+    assert counted["backlog"] is None
+    assert status["processes"] is None
     whole = told.siem("status", "--json").stdout
     assert set(status) == set(json.loads(whole))
     assert named(status)["ill"]["dead"] == 2
@@ -137,7 +141,9 @@ def test_a_database_that_takes_nothing_is_not_ok(own: Fleet) -> None:
     status = call(own.environment, "status")
     stall.clear()
 
-    assert (ran.code, status.code, part["ok"]) == (1, 1, False)
+    assert ran.code == 1
+    assert status.code == 1
+    assert part["ok"] is False
     assert "takes nothing from a recorder: the disk of the database x is full" in part["detail"]
     assert "NOT OK: nothing can be recorded: the disk of the database x is full" in status.out
     assert recorder_stall(own.client) is None

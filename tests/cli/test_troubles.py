@@ -66,7 +66,7 @@ def test_a_newcomer_without_redis_is_told_what_to_start(tmp_path: Path) -> None:
 
 def test_a_ledger_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> None:
     """In the wrong directory, the answer names the place that was looked at and leaves nothing there."""
-    ran = run(NEWCOMER, "integrations", "list", SIEM_DATA_DIR=str(tmp_path / "data"))
+    ran = call(NEWCOMER, "integrations", "list", SIEM_DATA_DIR=str(tmp_path / "data"))
 
     assert ran.code == 3
     assert str(tmp_path / "data") in ran.complaint
@@ -78,9 +78,9 @@ def test_an_empty_ledger_is_upgraded_as_often_as_one_likes(tmp_path: Path) -> No
     """Without tables every command asks for `siem db upgrade`; a second upgrade changes nothing."""
     environment = NEWCOMER | {"SIEM_DATA_DIR": str(tmp_path)}
     (tmp_path / "ledger.sqlite3").touch()
-    before = run(environment, "deliveries")
-    upgrades = [run(environment, "db", "upgrade") for _ in range(2)]
-    after = run(environment, "deliveries")
+    before = call(environment, "deliveries")
+    upgrades = [call(environment, "db", "upgrade") for _ in range(2)]
+    after = call(environment, "deliveries")
 
     assert (before.code, "run `siem db upgrade`" in before.complaint) == (3, True)
     assert [(ran.code, ran.err) for ran in upgrades] == [(0, ""), (0, "")]

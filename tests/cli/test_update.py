@@ -68,7 +68,7 @@ def test_only_what_is_given_changes(empty: Fleet, splunk: Integration) -> None:
 def test_a_new_token_comes_from_a_file(empty: Fleet, splunk: Integration, tmp_path: Path) -> None:
     """And is not shown, not even in JSON."""
     (tmp_path / "token").write_text("new-token\n")
-    ran = run(
+    ran = call(
         empty.environment,
         *("integrations", "update", splunk.id, "--token-file", str(tmp_path / "token"), "--json"),
     )
@@ -100,7 +100,7 @@ def test_a_change_in_between_is_not_overwritten(
 
 def test_the_fleet_is_told(empty: Fleet, splunk: Integration) -> None:
     """At once: a change also tries a SIEM that is held."""
-    run(empty.environment, "integrations", "update", "splunk", "--name", "splunk-eu")
+    call(empty.environment, "integrations", "update", "splunk", "--name", "splunk-eu")
     document = empty.client.hget("siem:integrations", splunk.id)
 
     assert isinstance(document, bytes)
@@ -112,7 +112,7 @@ def test_a_signature_is_changed_with_an_overlap(empty: Fleet, hook: Integration,
     for name, text in (("old", OLD_SECRET), ("new", NEW_SECRET)):
         (tmp_path / name).write_text(text)
     files = [part for name in ("new", "old") for part in ("--signing-secret-file", str(tmp_path / name))]
-    run(empty.environment, "integrations", "update", "hook", *files)
+    call(empty.environment, "integrations", "update", "hook", *files)
     now = empty.store.get(hook.id).destination
 
     assert isinstance(now, Webhook)
@@ -124,7 +124,9 @@ def test_a_signature_is_changed_with_an_overlap(empty: Fleet, hook: Integration,
 
 def test_fields_go_back_to_their_defaults(empty: Fleet, splunk: Integration) -> None:
     """By the names that `siem integrations show` has for them."""
-    ran = run(empty.environment, *("integrations", "update", "splunk", "--reset", "index", "--reset", "gzip"))
+    ran = call(
+        empty.environment, *("integrations", "update", "splunk", "--reset", "index", "--reset", "gzip")
+    )
     now = empty.store.get(splunk.id).destination
 
     assert ran.code == 0
@@ -148,7 +150,7 @@ def test_what_is_wrong_is_named_and_changes_nothing(
     empty: Fleet, splunk: Integration, arguments: list[str], complaint: str
 ) -> None:
     """One line, exit code 2."""
-    ran = run(empty.environment, "integrations", "update", "splunk", *arguments)
+    ran = call(empty.environment, "integrations", "update", "splunk", *arguments)
 
     assert ran.code == 2
     assert complaint in ran.complaint
@@ -161,13 +163,13 @@ def test_another_server_asks_for_the_secrets_again(empty: Fleet, hook: Integrati
     (tmp_path / "headers").write_text("X-Team: new-team")
     (tmp_path / "signing").write_text(NEW_SECRET)
     moving = ("integrations", "update", "hook", "--url")
-    refused = run(empty.environment, *moving, "https://other.example.com/")
+    refused = call(empty.environment, *moving, "https://other.example.com/")
     given = [
         *("--api-key-file", str(tmp_path / "key"), "--header-file", str(tmp_path / "headers")),
         *("--signing-secret-file", str(tmp_path / "signing")),
     ]
-    moved = run(empty.environment, *moving, "https://other.example.com/", *given)
-    elsewhere = run(empty.environment, *moving, "https://other.example.com/in")
+    moved = call(empty.environment, *moving, "https://other.example.com/", *given)
+    elsewhere = call(empty.environment, *moving, "https://other.example.com/in")
     now = empty.store.get(hook.id).destination
 
     assert refused.code == 2
@@ -186,7 +188,7 @@ def test_another_server_asks_for_the_secrets_again(empty: Fleet, hook: Integrati
 
 def test_an_unknown_one_is_no_success(empty: Fleet) -> None:
     """Exit code 4."""
-    assert run(empty.environment, "integrations", "update", "nobody", "--name", "x").code == 4
+    assert call(empty.environment, "integrations", "update", "nobody", "--name", "x").code == 4
 
 
 def test_a_test_is_the_doctors(empty: Fleet) -> None:
@@ -194,8 +196,8 @@ def test_a_test_is_the_doctors(empty: Fleet) -> None:
     with WebhookReceiver() as receiver:
         make(empty, "well", type="webhook", url=receiver.url)
         make(empty, "ill", type="webhook", url="http://127.0.0.1:1/")
-        well = run(empty.environment, "integrations", "test", "well")
-        ill = run(empty.environment, "integrations", "test", "ill")
+        well = call(empty.environment, "integrations", "test", "well")
+        ill = call(empty.environment, "integrations", "test", "ill")
 
     assert well.code == 0
     assert len(receiver.events) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import call, create, run
+from tests.cli.running import call, create
 from tests.fleet import Fleet, wait_until
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_a_watched_status_renews_itself_until_ctrl_c(told: Fleet) -> None:
 
 def test_failures_alone(told: Fleet) -> None:
     """Those that are dead or to be tried again, of the last hour."""
-    rows = run(told.environment, "deliveries", "--failed", "--since", "1h", "--json").json["items"]
+    rows = call(told.environment, "deliveries", "--failed", "--since", "1h", "--json").json["items"]
 
     assert sorted(row["event_id"] for row in rows) == ["ill-1", "ill-2"]
     assert {row["status"] for row in rows} == {"dead"}
@@ -57,7 +57,7 @@ def test_failures_alone(told: Fleet) -> None:
 )
 def test_two_wishes_that_cannot_both_be_met(told: Fleet, arguments: list[str]) -> None:
     """Exit code 2, in words."""
-    ran = run(told.environment, *arguments)
+    ran = call(told.environment, *arguments)
 
     assert ran.code == 2
     assert "not both" in ran.complaint
@@ -66,7 +66,7 @@ def test_two_wishes_that_cannot_both_be_met(told: Fleet, arguments: list[str]) -
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_completes(shell: str) -> None:
     """What is printed is that shell's."""
-    ran = run({}, "completion", shell)
+    ran = call({}, "completion", shell)
 
     assert ran.code == 0
     assert "_SIEM_COMPLETE" in ran.out
@@ -95,5 +95,5 @@ def test_bash_gets_what_it_asks_for(tmp_path: Path) -> None:
 
 def test_an_unknown_shell_is_named() -> None:
     """Left out, it is the shell of the one who asks; if that is none that we know, it is said."""
-    assert run({"SHELL": "/bin/sh"}, "completion").code == 2
-    assert run({"SHELL": "/usr/bin/zsh"}, "completion").code == 0
+    assert call({"SHELL": "/bin/sh"}, "completion").code == 2
+    assert call({"SHELL": "/usr/bin/zsh"}, "completion").code == 0
