@@ -3,27 +3,25 @@
 import json
 from collections import Counter
 
-import pytest
-
 from worker.model.event_decoder import decode_event
 from worker.model.events import EventType
 from worker.samples import sample_events, sample_lines
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_every_sample_is_a_valid_event(seed: int) -> None:
+def test_every_sample_is_a_valid_event() -> None:
     """The judge of events accepts thousands of them, of whatever seed."""
-    for line in sample_lines(2000, seed=seed, run="r", tenant_id="acme"):
-        assert decode_event(line).tenant_id == "acme"
+    for seed in range(5):
+        for line in sample_lines(2000, seed=seed, run="r", tenant_id="acme"):
+            assert decode_event(line).tenant_id == "acme", (seed, line)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_samples_are_of_the_promised_size(seed: int) -> None:
+def test_samples_are_of_the_promised_size() -> None:
     """Each is 600 to 900 bytes of one line."""
-    lines = list(sample_lines(400, seed=seed))
+    for seed in range(20):
+        lines = list(sample_lines(400, seed=seed))
 
-    assert all(600 <= len(line) <= 900 for line in lines)
-    assert not any(b"\n" in line for line in lines)
+        assert all(600 <= len(line) <= 900 for line in lines), seed
+        assert not any(b"\n" in line for line in lines), seed
 
 
 def test_the_mixture_is_lifelike() -> None:
@@ -62,20 +60,19 @@ def test_time_runs_a_millisecond_an_event_from_the_start() -> None:
     assert now[0] > 1_700_000_000_000
 
 
-@pytest.mark.parametrize(
-    ("kind", "decision"),
-    [
-        ("policy.deny", "deny"),
-        ("policy.hold", "hold"),
-        ("hold.approved", "allow"),
-        ("drift.critical", "block"),
-    ],
-)
-def test_decisions_match_their_types(kind: str, decision: str) -> None:
+def test_decisions_match_their_types() -> None:
     """What the control plane decided fits what it reports."""
-    decisions = {event["decision"] for event in sample_events(400) if event["type"] == kind}
+    decisions = {
+        "policy.deny": {"deny"},
+        "policy.hold": {"hold"},
+        "hold.approved": {"allow"},
+        "drift.critical": {"block"},
+    }
+    events = list(sample_events(400))
 
-    assert decisions == {decision}
+    assert {kind: {one["decision"] for one in events if one["type"] == kind} for kind in decisions} == (
+        decisions
+    )
 
 
 def test_scores_match_the_thresholds() -> None:

@@ -306,16 +306,16 @@ def test_digests_are_compared_in_constant_time(access: Door) -> None:
     assert {len(one) for call in compare.call_args_list for one in call.args} == {64}
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Basic abc", "Bearer é", "Bearer siem_1_2"])
-def test_without_a_key_there_is_nothing(api: Api, header: str | None) -> None:
+def test_without_a_key_there_is_nothing(api: Api) -> None:
     """A missing or odd key is answered 401, and how to give one."""
-    headers = [] if header is None else [(b"Authorization", header.encode())]
-    answer = api.http.get(f"{api.url}{PREFIX}/event-types", headers=headers)
+    for header in (None, "", "Bearer", "Basic abc", "Bearer é", "Bearer siem_1_2"):
+        headers = [] if header is None else [(b"Authorization", header.encode())]
+        answer = api.http.get(f"{api.url}{PREFIX}/event-types", headers=headers)
 
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.json()["status"] == 401
+        assert answer.status_code == 401, header
+        assert answer.headers["WWW-Authenticate"] == "Bearer", header
+        assert answer.headers["Content-Type"] == "application/problem+json", header
+        assert answer.json()["status"] == 401, header
 
 
 def test_failures_are_limited_over_http(bare_fleet: Fleet) -> None:

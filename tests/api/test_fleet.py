@@ -322,6 +322,8 @@ def test_clocks_and_damage_are_told(alone: Api) -> None:
     assert re.fullmatch(r'siem_clock_skew_seconds\{process="worker-webhook:[0-9a-f]{8}"\}', far)
     assert found["siem_retention_refused"] == 1
     assert found["siem_events_unreadable_total"] == 3
-    assert (ready.status_code, parts["clocks"]["ok"], parts["retention"]["ok"]) == (200, False, False)
+    assert ready.status_code == 200
+    assert parts["clocks"]["ok"] is False
+    assert parts["retention"]["ok"] is False
     assert "too many at once" in parts["retention"]["detail"]
     assert "far" not in parts["clocks"]["detail"]

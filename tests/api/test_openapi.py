@@ -84,9 +84,8 @@ def test_secrets_are_marked_as_such(told: Any) -> None:
     assert schemas["SplunkHecCreation"]["required"] == ["type", "url", "token"]
 
 
-@pytest.mark.parametrize("code", FailureCode)
-def test_every_failure_code_is_documented(told: Any, code: FailureCode) -> None:
-    """Whoever filters by `error_code` finds each value, and whether a setting causes it."""
+def test_every_failure_code_is_documented(told: Any) -> None:
+    """Who filters by `error_code` finds each value, and whether a setting causes it."""
     words = told["components"]["schemas"]["DeliveryDocument"]["properties"]["error_code"]["description"]
 
-    assert f"`{code}` ({code.origin.value})" in words
+    assert [code for code in FailureCode if f"`{code}` ({code.origin.value})" not in words] == []

@@ -3,12 +3,10 @@
 import gzip
 import http.client
 import json
-import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
 import requests
 
 from tests.demo.running import PATH, Start, launch
@@ -41,22 +39,19 @@ def test_events_are_counted_once_and_duplicates_beside(start: Start) -> None:
         }
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status", "code"),
-    [
-        ("POST", "/services/collector", 400, 5),
-        ("POST", "/services/collector/event/1.0?channel=x", 400, 5),
-        ("GET", "/services/collector/health", 200, 17),
-        ("GET", "/services/collector/event", 405, 404),
-        ("GET", "/nowhere", 404, 404),
-    ],
-)
-def test_paths_answer_as_splunk_does(start: Start, method: str, path: str, status: int, code: int) -> None:
+def test_paths_answer_as_splunk_does(start: Start) -> None:
     """Events, health, and what is not there."""
     with start() as receiver:
-        answer = requests.request(method, receiver.base_url + path, timeout=10)
+        for method, path, status, code in (
+            ("POST", "/services/collector", 400, 5),
+            ("POST", "/services/collector/event/1.0?channel=x", 400, 5),
+            ("GET", "/services/collector/health", 200, 17),
+            ("GET", "/services/collector/event", 405, 404),
+            ("GET", "/nowhere", 404, 404),
+        ):
+            answer = requests.request(method, receiver.base_url + path, timeout=10)
 
-        assert (answer.status_code, answer.json()["code"]) == (status, code)
+            assert (answer.status_code, answer.json()["code"]) == (status, code), (method, path)
 
 
 def test_a_token_is_demanded(start: Start) -> None:
@@ -79,16 +74,6 @@ def test_a_token_is_demanded(start: Start) -> None:
         assert receiver.counts()["events"] == 1
 
 
-def test_a_flaky_receiver_is_busy(start: Start) -> None:
-    """With a share of 1 every request is answered 503, and nothing is taken."""
-    with start("--flaky", "1") as receiver:
-        answer = receiver.post(envelopes(list(sample_lines(1))))
-        counts = receiver.counts()
-
-        assert (answer.status_code, answer.json()["code"]) == (503, 9)
-        assert (counts["unavailable"], counts["events"]) == (1, 0)
-
-
 def test_the_same_events_are_refused_again(start: Start) -> None:
     """A refusal names the event, keeps what stands before it, and is repeated for the same event."""
     events, lines = list(sample_events(400, start_ms=0)), list(sample_lines(400, start_ms=0))
@@ -102,7 +87,9 @@ def test_the_same_events_are_refused_again(start: Start) -> None:
         assert 0 < place < len(events)
         assert again.json() == first.json()
         assert alone.json()["invalid-event-number"] == 0
-        assert (counts["distinct"], counts["duplicates"], counts["refused"]) == (place, place, 1)
+        assert counts["distinct"] == place
+        assert counts["duplicates"] == place
+        assert counts["refused"] == 1
 
 
 def test_what_cannot_be_read_counts_as_refused(start: Start) -> None:
@@ -162,51 +149,25 @@ def test_a_connection_is_kept(start: Start) -> None:
         assert receiver.counts()["duplicates"] == 1
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        (b"nonsense\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
-        (b"GET / HTTP/2.0\r\n\r\n", 505),
-        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (LONGEST_BODY + 1), 413),
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
-        (b"GET / HTTP/1.1\r\nX: ".ljust(64 * 1024 + 1, b"x"), 431),
-    ],
-)
-def test_what_is_not_understood_ends_the_connection(start: Start, sent: bytes, status: int) -> None:
-    """The client is told why, and the receiver hangs up."""
+def test_what_is_not_understood_ends_the_connection(start: Start) -> None:
+    """The answer says why, and the receiver hangs up."""
     with start() as receiver:
-        assert receiver.exchange(sent).startswith(b"HTTP/1.1 %d " % status)
+        for sent, status in (
+            (b"nonsense\r\n\r\n", 400),
+            (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
+            (b"GET / HTTP/2.0\r\n\r\n", 505),
+            (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+            (b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (LONGEST_BODY + 1), 413),
+            (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+            (b"GET / HTTP/1.1\r\nX: ".ljust(64 * 1024 + 1, b"x"), 431),
+        ):
+            assert receiver.exchange(sent).startswith(b"HTTP/1.1 %d " % status), sent[:60]
 
 
 def test_http_1_0_is_answered_once(start: Start) -> None:
     """An old client gets its answer and the end of the connection."""
     with start() as receiver:
         assert b"HEC is healthy" in receiver.exchange(b"GET /services/collector/health HTTP/1.0\r\n\r\n")
-
-
-def test_it_ends_cleanly_with_connections_open(start: Start) -> None:
-    """On SIGTERM the program hangs up and exits with 0 and without a word."""
-    with start() as receiver, socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as client:
-        requests.get(receiver.base_url + "/counts", timeout=10)
-        receiver.process.send_signal(signal.SIGTERM)
-        said = receiver.process.communicate(timeout=10)[1]
-
-        assert client.recv(1) == b""
-        assert (receiver.process.returncode, said) == (0, "")
-
-
-def test_a_taken_port_is_explained(start: Start, tmp_path: Path) -> None:
-    """The error names the option, the port and the way out; an old port file is gone."""
-    stale = tmp_path / "stale"
-    stale.write_text("1")
-    with start() as receiver, launch(stale, "--port", str(receiver.port)) as second:
-        said = second.communicate(timeout=20)[1]
-
-        assert second.returncode == 1
-        assert f"--port: {receiver.port} is taken by another program" in said
-        assert not stale.exists()
 
 
 def test_a_port_file_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
@@ -216,15 +177,6 @@ def test_a_port_file_that_cannot_be_written_is_explained(tmp_path: Path) -> None
 
         assert process.returncode == 1
         assert f"write {tmp_path / 'missing' / 'port'}" in said
-
-
-def test_refusing_needs_reading(tmp_path: Path) -> None:
-    """Options that contradict each other are refused at once."""
-    with launch(tmp_path / "port", "--count-only", "--refuse", "0.1") as process:
-        said = process.communicate(timeout=20)[1]
-
-        assert process.returncode == 2
-        assert "--refuse" in said
 
 
 def test_the_cheap_count_is_exact() -> None:

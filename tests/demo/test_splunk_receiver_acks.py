@@ -77,15 +77,15 @@ def test_without_the_option_there_is_no_acknowledgement(start: Start) -> None:
     assert (asked.status_code, asked.json()) == (400, {"text": "ACK is disabled", "code": 14})
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"[]", b'"acks"', b"{}", b'{"acks":0}', b'{"acks":["0"]}', b'{"acks":[true]}']
-)
-def test_a_question_that_cannot_be_read_is_refused(start: Start, body: bytes) -> None:
+def test_a_question_that_cannot_be_read_is_refused(start: Start) -> None:
     """Anything but `{"acks":[…]}` with whole numbers is invalid data."""
+    bodies = (b"", b"[]", b'"acks"', b"{}", b'{"acks":0}', b'{"acks":["0"]}', b'{"acks":[true]}')
     with start("--ack") as receiver:
-        answer = ask(receiver, body=body)
+        answers = {body: ask(receiver, body=body) for body in bodies}
 
-    assert (answer.status_code, answer.json()["code"]) == (400, 6)
+    assert {body: (answer.status_code, answer.json()["code"]) for body, answer in answers.items()} == (
+        dict.fromkeys(bodies, (400, 6))
+    )
 
 
 def test_counting_alone_numbers_as_well(start: Start) -> None:

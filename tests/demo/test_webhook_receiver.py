@@ -94,16 +94,6 @@ def test_a_secret_of_another_kind_is_refused_without_repeating_it(tmp_path: Path
         assert "c2hvcnQ" not in said
 
 
-def test_a_flaky_endpoint_is_busy(start_webhook: Start) -> None:
-    """With a share of 1 every request is answered 503, and nothing is taken."""
-    with start_webhook("--flaky", "1") as receiver:
-        answer = receiver.post(next(sample_lines(1)))
-        counts = receiver.counts()
-
-        assert answer.status_code == 503
-        assert (counts["unavailable"], counts["events"]) == (1, 0)
-
-
 def test_the_same_events_are_refused_again(start_webhook: Start) -> None:
     """A refusal is of the whole request, and repeated for the same event; without that, the rest is taken."""
     lines = list(sample_lines(200, start_ms=0))
@@ -117,26 +107,19 @@ def test_the_same_events_are_refused_again(start_webhook: Start) -> None:
         assert 0 < refused < 50
         assert again == alone
         assert whole.status_code == 400
-        assert (counts["distinct"], counts["duplicates"], counts["refused"]) == (
-            200 - refused,
-            200 - refused,
-            refused,
-        )
+        assert counts["distinct"] == 200 - refused
+        assert counts["duplicates"] == 200 - refused
+        assert counts["refused"] == refused
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[1]", b'{"type":"x"}', b'{"id":1}', b"\xff", b'{"id":"a","x":' + b"[" * 100_000],
-    ids=["nothing", "half", "no event", "no id", "number", "no text", "deep"],
-)
-def test_what_cannot_be_read_counts_as_refused(start_webhook: Start, body: bytes) -> None:
+def test_what_cannot_be_read_counts_as_refused(start_webhook: Start) -> None:
     """A body without an event, or one without an id, is refused."""
+    deep = b'{"id":"a","x":' + b"[" * 100_000
     with start_webhook() as receiver:
-        answer = receiver.post(body)
-        counts = receiver.counts()
-
-        assert answer.status_code == 400
-        assert (counts["refused"], counts["events"]) == (1, 0)
+        for number, body in enumerate((b"", b"{", b"[1]", b'{"type":"x"}', b'{"id":1}', b"\xff", deep), 1):
+            assert receiver.post(body).status_code == 400, body[:30]
+            counts = receiver.counts()
+            assert (counts["refused"], counts["events"]) == (number, 0), body[:30]
 
 
 def test_counting_alone_reads_nothing(start_webhook: Start) -> None:
@@ -150,7 +133,9 @@ def test_counting_alone_reads_nothing(start_webhook: Start) -> None:
         counts = receiver.counts()
 
         assert posted == [200, 200, 200, 400]
-        assert (counts["events"], counts["distinct"], counts["duplicates"]) == (102, None, None)
+        assert counts["events"] == 102
+        assert counts["distinct"] is None
+        assert counts["duplicates"] is None
 
 
 def test_answers_are_delayed_and_still_in_order(start_webhook: Start) -> None:
@@ -185,27 +170,6 @@ def test_only_posts_are_taken(start_webhook: Start) -> None:
         answer = requests.get(receiver.base_url + "/hook", timeout=10)
 
         assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
-
-
-def test_refusing_needs_reading(tmp_path: Path) -> None:
-    """Options that contradict each other are refused at once."""
-    options = ("--count-only", "--refuse", "0.1")
-    with launch(tmp_path / "port", *options, program="webhook_receiver") as process:
-        said = process.communicate(timeout=20)[1]
-
-        assert process.returncode == 2
-        assert "--refuse" in said
-
-
-def test_a_taken_port_is_explained(start_webhook: Start, tmp_path: Path) -> None:
-    """The error names the option, the port and the way out."""
-    with start_webhook() as receiver:
-        port = str(receiver.port)
-        with launch(tmp_path / "second", "--port", port, program="webhook_receiver") as second:
-            said = second.communicate(timeout=20)[1]
-
-        assert second.returncode == 1
-        assert f"--port: {port} is taken by another program" in said
 
 
 @pytest.mark.parametrize(

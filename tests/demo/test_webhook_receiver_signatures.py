@@ -16,14 +16,13 @@ _HEADERS = {
 }
 
 
-@pytest.mark.parametrize(
-    "secret", ["", "whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_c2hvcnQ=", "whsec_" + "A" * 88]
-)
-def test_a_secret_of_another_kind_is_refused(secret: str) -> None:
+def test_a_secret_of_another_kind_is_refused() -> None:
     """Standard Webhooks 1.0.0, "Signature scheme": 24 to 64 bytes, written as whsec_ and base64."""
-    with pytest.raises(ValueError, match="24 to 64 random bytes") as caught:
-        read_secret(secret)
-    assert "c2hvcnQ" not in str(caught.value)
+    unprefixed = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    for secret in ("", "whsec_", unprefixed, "whsec_c2hvcnQ=", "whsec_" + "A" * 88):
+        with pytest.raises(ValueError, match="24 to 64 random bytes") as caught:
+            pytest.fail(f"{secret!r} is read as {read_secret(secret)!r}")
+        assert "c2hvcnQ" not in str(caught.value)
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5, TOLERANCE, -TOLERANCE])
@@ -32,17 +31,17 @@ def test_a_right_signature_fits(seconds: float) -> None:
     assert judge_signature(_KEY, _HEADERS, _BODY, _NOW + seconds) is None
 
 
-@pytest.mark.parametrize("keys", [(_KEY, b"n" * 24), (b"n" * 24, _KEY)])
-def test_one_of_several_signatures_is_enough(keys: tuple[bytes, bytes]) -> None:
+def test_one_of_several_signatures_is_enough() -> None:
     """Standard Webhooks 1.0.0, "Signature scheme": a secret is rotated by signing with old and new."""
-    both = signature(keys, _HEADERS["webhook-id"], _NOW, _BODY)
+    for keys in ((_KEY, b"n" * 24), (b"n" * 24, _KEY)):
+        both = signature(keys, _HEADERS["webhook-id"], _NOW, _BODY)
 
-    assert judge_signature(_KEY, _HEADERS | {"webhook-signature": both}, _BODY, _NOW) is None
+        assert judge_signature(_KEY, _HEADERS | {"webhook-signature": both}, _BODY, _NOW) is None, keys
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "wrong"),
-    [
+def test_a_wrong_header_is_named() -> None:
+    """Id, time and signature are all signed or checked."""
+    for name, value, wrong in (
         ("webhook-id", "msg_other", "webhook-signature does not fit"),
         ("webhook-timestamp", str(_NOW + 1), "webhook-signature does not fit"),
         ("webhook-timestamp", str(_NOW - TOLERANCE - 1), "webhook-timestamp is more than five minutes off"),
@@ -55,19 +54,16 @@ def test_one_of_several_signatures_is_enough(keys: tuple[bytes, bytes]) -> None:
             _HEADERS["webhook-signature"].replace("v1", "v2"),
             "webhook-signature does not fit",
         ),
-    ],
-)
-def test_a_wrong_header_is_named(name: str, value: str, wrong: str) -> None:
-    """Id, time and signature are all signed or checked."""
-    assert judge_signature(_KEY, _HEADERS | {name: value}, _BODY, _NOW) == wrong
+    ):
+        assert judge_signature(_KEY, _HEADERS | {name: value}, _BODY, _NOW) == wrong, (name, value)
 
 
-@pytest.mark.parametrize("name", _HEADERS)
-def test_a_missing_header_is_named(name: str) -> None:
+def test_a_missing_header_is_named() -> None:
     """Without any one of the three nothing is believed."""
-    headers = {other: value for other, value in _HEADERS.items() if other != name}
+    for name in _HEADERS:
+        headers = {other: value for other, value in _HEADERS.items() if other != name}
 
-    assert judge_signature(_KEY, headers, _BODY, _NOW) == f"{name} is missing"
+        assert judge_signature(_KEY, headers, _BODY, _NOW) == f"{name} is missing"
 
 
 @pytest.mark.parametrize(("key", "body"), [(b"n" * 24, _BODY), (_KEY, _BODY + b" ")])

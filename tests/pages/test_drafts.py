@@ -144,7 +144,9 @@ def test_a_conflict_shows_both_and_keeps_what_was_typed(site: Site) -> None:
     assert SECRET not in answer.text
     assert saved.status_code == 303
     assert isinstance(now, Webhook)
-    assert (now.url, now.connections, now.batch_events) == ("https://mine.example.com/", 7, 33)
+    assert now.url == "https://mine.example.com/"
+    assert now.connections == 7
+    assert now.batch_events == 33
     assert not now.verify_tls
     assert getattr(now.auth, "value").get_secret_value() == SECRET  # noqa: B009 - only one kind of auth has it
 

@@ -118,9 +118,10 @@ def test_a_session_ends_at_last_however_busy_it_is(site: Site, monkeypatch: pyte
     assert sessions.find(token) is None
 
 
-@pytest.mark.parametrize(
-    "elsewhere",
-    [
+def test_no_sign_in_leads_elsewhere(site: Site) -> None:
+    """Open redirect and header injection: whatever `next` says, the way leads to a page of ours."""
+    visitor = site.visitor(None)
+    for elsewhere in (
         "https://evil.example/settings/integrations",
         "//evil.example/settings/integrations",
         "/\\evil.example",
@@ -128,17 +129,14 @@ def test_a_session_ends_at_last_however_busy_it_is(site: Site, monkeypatch: pyte
         "/settings/integrations\r\nSet-Cookie: a=b",
         "javascript:alert(1)",
         "/settings/integrations/../../elsewhere\x00",
-    ],
-)
-def test_nobody_is_led_elsewhere(site: Site, elsewhere: str) -> None:
-    """Open redirect and header injection: whatever `next` says, the way leads to a page of ours."""
-    visitor = site.visitor(None)
-    asked = visitor.get("/sign-in", params={"next": elsewhere})
-    answer = visitor.http.post("/sign-in", data={"key": site.keys[OURS, Role.ADMIN], "next": elsewhere})
+    ):
+        visitor.http.cookies.clear()
+        asked = visitor.get("/sign-in", params={"next": elsewhere})
+        answer = visitor.http.post("/sign-in", data={"key": site.keys[OURS, Role.ADMIN], "next": elsewhere})
 
-    assert asked.value_of("next") == HOME
-    assert answer.headers["location"] == HOME
-    assert len(answer.headers.get_list("set-cookie")) == 1
+        assert asked.value_of("next") == HOME, elsewhere
+        assert answer.headers["location"] == HOME, elsewhere
+        assert len(answer.headers.get_list("set-cookie")) == 1, elsewhere
 
 
 def test_many_wrong_keys_are_not_listened_to(site: Site) -> None:
