@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.cli.running import call
 from tests.embedded_servers import REDIS
 from tests.fleet import wait_until
 from tests.project.documents import TOP, blocks
@@ -100,8 +101,8 @@ def test_the_commands_of_operators(home: Path) -> None:
 
 
 def _letter(home: Path) -> str:
-    listed = json.loads(_bash(home, "siem dead-letters list --json", {}))
-    return str(listed["items"][0]["id"]) if listed["items"] else ""
+    listed = call(_environment(home), "dead-letters", "list", "--json").json["items"]
+    return str(listed[0]["id"]) if listed else ""
 
 
 def test_the_network_of_a_receiver_is_allowed_as_shown() -> None:
