@@ -11,7 +11,8 @@ from tests.fleet import Fleet
 from worker.cli import siem
 from worker.settings import Settings
 
-pytestmark = pytest.mark.slow
+#: Thousands of command lines.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 #: With valid input these run until they are ended, so they are given none.
 _ENDLESS = frozenset({("up",), ("route",), ("record",), ("api",)})
@@ -102,7 +103,6 @@ def _require_words(environment: dict[str, str], *typed: str, **setting: str) -> 
         assert ran.err.strip(), (typed, setting)
 
 
-@pytest.mark.timeout(400)  # two thousand command lines
 def test_no_command_line_ends_in_a_traceback(fleet: Fleet) -> None:
     """Nothing, each part of what is needed, too much, and each option with nonsense."""
     for path, command in _ALL.items():
