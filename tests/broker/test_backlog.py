@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
+from tests.broker.sending import append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim, Timing
 from worker.broker.clocks import redis_now_ms
 from worker.broker.packing import unpack_dead, unpack_outcomes
@@ -15,12 +15,6 @@ from worker.model.orders import WorkOrder
 
 #: As `slots.lua` has it: within this time a slot will soon be back.
 SOON_MS = 25
-
-
-@pytest.fixture
-def backlog(client: redis.Redis) -> Backlog:
-    """Give the backlogs of an empty Redis."""
-    return Backlog(client, TIMING)
 
 
 def test_what_is_appended_is_claimed_once_and_gone_when_settled(

@@ -2,20 +2,13 @@
 
 from dataclasses import replace
 
-import pytest
 import redis
 
-from tests.broker.sending import TIMING, append, claim, delivered, failed, ids, subscribe
+from tests.broker.sending import append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.results import IntegrationRecord
 from worker.model.orders import WorkOrder
-
-
-@pytest.fixture
-def backlog(client: redis.Redis) -> Backlog:
-    """Give the backlogs of an empty Redis."""
-    return Backlog(client, TIMING)
 
 
 def test_nothing_is_leased_while_the_destination_rests(client: redis.Redis, backlog: Backlog) -> None:

@@ -43,12 +43,6 @@ from worker.vault.vault import Signer
 LATE = Timing(lease=0.001, order_lease=0.001, retry_grace=0)
 
 
-@pytest.fixture
-def backlog(client: redis.Redis) -> Backlog:
-    """Give the backlogs of an empty Redis."""
-    return Backlog(client, TIMING)
-
-
 def recorded(client: redis.Redis) -> SettledEntries:
     """Read what a recorder would record, and finish it."""
     outcomes = Outcomes(client, "test", 30)

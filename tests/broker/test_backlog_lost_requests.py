@@ -2,20 +2,13 @@
 
 from dataclasses import replace
 
-import pytest
 import redis
 
-from tests.broker.sending import POLICY, TIMING, append, claim, delivered, failed, ids, subscribe
+from tests.broker.sending import POLICY, append, claim, delivered, failed, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
 from worker.model.batches import SETTLED, Batch, DeliveryAttempt
 from worker.model.deliveries import BreakerSignal, DeliveryResult, Verdict
 from worker.model.settlement import settle_results
-
-
-@pytest.fixture
-def backlog(client: redis.Redis) -> Backlog:
-    """Give the backlogs of an empty Redis."""
-    return Backlog(client, TIMING)
 
 
 def test_a_lost_worker_counts_once_however_many_parts_follow(client: redis.Redis, backlog: Backlog) -> None:

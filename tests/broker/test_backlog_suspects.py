@@ -1,9 +1,8 @@
 """A batch that workers die of: sent in ever smaller parts until the event that ends them is known."""
 
-import pytest
 import redis
 
-from tests.broker.sending import POLICY, TIMING, append, claim, ids, subscribe
+from tests.broker.sending import POLICY, append, claim, ids, subscribe
 from worker.broker.backlog import Backlog, Claim
 from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import Cause, DeliveryResult, Verdict
@@ -11,12 +10,6 @@ from worker.model.failures import FailureCode
 from worker.model.settlement import LOST_ALONE, settle_lost, settle_results
 
 KILLER = "e77"
-
-
-@pytest.fixture
-def backlog(client: redis.Redis) -> Backlog:
-    """Give the backlogs of an empty Redis."""
-    return Backlog(client, TIMING)
 
 
 def lose(client: redis.Redis, backlog: Backlog) -> Batch:

@@ -23,12 +23,6 @@ BEFORE, BEHIND = 1, 1 << 50
 
 
 @pytest.fixture
-def backlog(client: redis.Redis) -> Backlog:
-    """Give the backlogs of an empty Redis."""
-    return Backlog(client, TIMING)
-
-
-@pytest.fixture
 def batch(client: redis.Redis, backlog: Backlog) -> Batch:
     """Give a batch that this process has claimed."""
     subscribe(client, "a")

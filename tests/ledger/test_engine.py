@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.ledger.postgres import PostgresServer
-from worker.ledger.engine import open_ledger, reading, writing
+from worker.ledger.engine import database_now_ms, open_ledger, reading, writing
 from worker.ledger.migrations.runner import tables_of, upgrade_tables
 from worker.model.errors import InvalidSetting, LedgerUnavailable, SchemaOutdated
 
@@ -265,3 +266,14 @@ def test_threads_share_an_engine(engine: Engine) -> None:
         seen = connection.execute(text("SELECT count(*) FROM recorded_entries")).scalar_one()
 
     assert seen == 8
+
+
+def test_postgresql_gives_the_time_and_sqlite_has_none(engine: Engine) -> None:
+    """In milliseconds since 1970 UTC, whatever zone it is set to."""
+    found = database_now_ms(engine)
+
+    if engine.dialect.name == "sqlite":
+        assert found is None
+    else:
+        assert found is not None
+        assert abs(found - time.time_ns() // 1_000_000) < 60_000

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Connection, Engine, inspect, update
+from sqlalchemy import Connection, Engine, update
 
 from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, delete, deliver, live, states
@@ -366,24 +366,3 @@ def test_replays_look_events_up_by_their_ids(filled: Engine, target_id: str | No
     assert [line for line in page if "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1" in line]
     assert [line for line in page if "SEARCH dead_letters USING INDEX dead_letters_of_event" in line]
     assert not [line for line in page if "dead_letters_replayed" in line]
-
-
-def test_partial_indexes_of_replays_are_partial(engine: Engine) -> None:
-    """What makes way as a replay goes on leaves its index, in the database as in the code."""
-    option = f"{engine.dialect.name}_where"
-    conditions = {
-        index["name"]: str(index["dialect_options"][option]).replace("::text", "").strip("()")
-        for table in ("dead_letters", "replays")
-        for index in inspect(engine).get_indexes(table)
-        if option in index.get("dialect_options", {})
-    }
-
-    assert conditions == {
-        "dead_letters_invalid": "tenant_id IS NOT NULL",
-        "dead_letters_of_tenant": "tenant_id IS NOT NULL",
-        "dead_letters_replayed": "replay_id IS NOT NULL",
-        "dead_letters_waiting": "state = 'waiting'",
-        "dead_letters_waiting_of_event": "state = 'waiting'",
-        "dead_letters_waiting_of_all": "state = 'waiting'",
-        "replays_running": "state = 'running'",
-    }

@@ -41,7 +41,7 @@ def test_partial_indexes_are_partial(engine: Engine) -> None:
     option = f"{engine.dialect.name}_where"
     conditions = {
         index["name"]: str(index["dialect_options"][option]).replace("::text", "").strip("()")
-        for table in ("integrations", "deliveries")
+        for table in ("integrations", "deliveries", "dead_letters", "replays")
         for index in inspector.get_indexes(table)
         if option in index.get("dialect_options", {})
     }
@@ -49,6 +49,13 @@ def test_partial_indexes_are_partial(engine: Engine) -> None:
     assert conditions == {
         "integrations_living_name": "deleted_ms IS NULL",
         "deliveries_unwell": "status <> 'delivered'",
+        "dead_letters_invalid": "tenant_id IS NOT NULL",
+        "dead_letters_of_tenant": "tenant_id IS NOT NULL",
+        "dead_letters_replayed": "replay_id IS NOT NULL",
+        "dead_letters_waiting": "state = 'waiting'",
+        "dead_letters_waiting_of_event": "state = 'waiting'",
+        "dead_letters_waiting_of_all": "state = 'waiting'",
+        "replays_running": "state = 'running'",
     }
 
 
