@@ -1,5 +1,7 @@
 """A backlog that passed its cap gives up its oldest events, and gets each of them back once."""
 
+from typing import NamedTuple
+
 import redis
 
 from tests.broker.sending import TIMING, append, claim, delivered, ids, subscribe
@@ -14,10 +16,18 @@ from worker.model.parking import BacklogRoom, Cap, ParkedChunk
 CAP = Cap(events=10, size=1_000)
 
 
-def state(client: redis.Redis) -> tuple[int, int, int]:
-    """Return how many events the backlog holds, how many are unclaimed, and their bytes."""
+class Depth(NamedTuple):
+    """How many events the backlog holds, how many are unclaimed, and their bytes."""
+
+    events: int
+    unclaimed: int
+    size: int
+
+
+def state(client: redis.Redis) -> Depth:
+    """Return how deep the backlog is."""
     found = client.hmget(keys.state_key("a"), "backlog_events", "unclaimed_events", "unclaimed_bytes")
-    return tuple(int(value or 0) for value in found)  # type: ignore[return-value]  # three were asked for
+    return Depth(*(int(value or 0) for value in found))
 
 
 def chunks(count: int, *, first: int = 0) -> list[list[str]]:
@@ -49,7 +59,7 @@ def test_the_oldest_are_parked_and_the_newest_stay(client: redis.Redis) -> None:
     assert parking.is_over(*state(client)[1:])
     assert (parking.park("a"), parking.park("a")) == (6, 0)
     assert not parking.is_over(*state(client)[1:])
-    assert state(client) == (8, 8, 80)
+    assert state(client) == Depth(events=8, unclaimed=8, size=80)
     page = parked(client)
     assert names(page) == ["e0", "e0'", "e1", "e1'", "e2", "e2'"]
     assert [(one.integration_id, one.urgent, one.events, one.size) for _, one in page] == [
@@ -67,7 +77,7 @@ def test_bytes_count_as_well(client: redis.Redis) -> None:
 
     assert parking.is_over(*state(client)[1:])
     assert parking.park("a") == 6
-    assert state(client) == (4, 4, 40)
+    assert state(client) == Depth(events=4, unclaimed=4, size=40)
 
 
 def test_what_is_urgent_stays_as_long_as_there_is_anything_else(client: redis.Redis) -> None:
@@ -93,7 +103,7 @@ def test_what_a_slot_has_claimed_stays(client: redis.Redis) -> None:
 
     assert ids(batch) == ["e0", "e0'", "e1", "e1'"]
     assert names(parked(client))[0] == "e2"
-    assert state(client) == (8, 8, 80)
+    assert state(client) == Depth(events=8, unclaimed=8, size=80)
 
 
 def test_they_come_back_in_order_and_behind_what_is_there(client: redis.Redis) -> None:
@@ -111,7 +121,7 @@ def test_they_come_back_in_order_and_behind_what_is_there(client: redis.Redis) -
     assert room == BacklogRoom(4, 710, ())
     assert parking.unpark(room, page[:2])
     assert parking.room("a") == BacklogRoom(0, 0, (page[0][0], page[1][0]))
-    assert state(client) == (8, 8, 80)
+    assert state(client) == Depth(events=8, unclaimed=8, size=80)
     order: list[str] = []
     works = [work]
     while client.xlen(keys.urgent("a")):
@@ -137,7 +147,7 @@ def test_one_who_slept_cannot_put_a_page_back_again(client: redis.Redis) -> None
     assert parking.unpark(nothing_yet, page)
 
     assert not parking.unpark(nothing_yet, page)
-    assert state(client) == (14, 14, 140)
+    assert state(client) == Depth(events=14, unclaimed=14, size=140)
 
 
 def test_what_is_not_ours_in_the_stream_is_set_aside(client: redis.Redis) -> None:
@@ -164,4 +174,4 @@ def test_what_was_damaged_while_it_was_parked_becomes_dead_letters(client: redis
     outcomes.read(10, 1)
     [(_, letter)] = outcomes.read(10, 1).dead
     assert (letter.cause, len(letter.events)) == ("unreadable", 2)
-    assert state(client) == (0, 0, 0)
+    assert state(client) == Depth(events=0, unclaimed=0, size=0)

@@ -1,6 +1,6 @@
 """Reads back, as plain tuples, everything that a recorder wrote."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, text
 
@@ -20,6 +20,18 @@ def recorded_rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
     return rows
 
 
-def minute_counts(engine: Engine) -> list[tuple[Any, ...]]:
-    """Return integration, minute, delivered, retried, dead, latency sum and maximum of each row."""
-    return recorded_rows(engine)["minute_counts"]
+class MinuteCounts(NamedTuple):
+    """What was settled at an integration within a minute: latencies are milliseconds, over the delivered."""
+
+    integration_id: str
+    minute_ms: int
+    delivered: int = 0
+    retried: int = 0
+    dead: int = 0
+    latency_sum: int = 0
+    latency_max: int = 0
+
+
+def minute_counts(engine: Engine) -> list[MinuteCounts]:
+    """Return the row of each minute, in order."""
+    return [MinuteCounts(*row) for row in recorded_rows(engine)["minute_counts"]]

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from sqlalchemy import Engine
 
-from tests.ledger.content import minute_counts, recorded_rows
+from tests.ledger.content import MinuteCounts, minute_counts, recorded_rows
 from tests.ledger.entries import NOON, REFUSAL, letter, outcome
 from tests.ledger.letters import all_dead_letters
 from worker.ledger.deliveries import find_deliveries, tallies
@@ -53,7 +53,7 @@ def test_what_was_not_sent_counts_as_no_attempt(engine: Engine) -> None:
         "evt_1": Status.RETRYING,
         "evt_2": Status.RETRYING,
     }
-    assert [row[3] for row in minute_counts(engine)] == [1]
+    assert [row.retried for row in minute_counts(engine)] == [1]
 
 
 def test_delivery_says_how_far_it_came(engine: Engine) -> None:
@@ -113,7 +113,7 @@ def test_overlap_is_recorded_once(engine: Engine) -> None:
     recorded = record_entries(engine, entries, []).count
 
     assert recorded == 2
-    assert minute_counts(engine) == [("int_a", NOON, 4, 0, 0, 40, 10)]
+    assert minute_counts(engine) == [MinuteCounts("int_a", NOON, delivered=4, latency_sum=40, latency_max=10)]
 
 
 def test_entry_given_twice_counts_once(engine: Engine) -> None:
@@ -123,7 +123,7 @@ def test_entry_given_twice_counts_once(engine: Engine) -> None:
     ).count
 
     assert recorded == 2
-    assert minute_counts(engine) == [("int_a", NOON, 1, 0, 0, 10, 10)]
+    assert minute_counts(engine) == [MinuteCounts("int_a", NOON, delivered=1, latency_sum=10, latency_max=10)]
 
 
 def test_outcomes_and_dead_letters_have_ids_of_their_own(engine: Engine) -> None:
@@ -168,7 +168,9 @@ def test_event_may_come_twice_within_a_call(engine: Engine, *, reverse: bool) ->
     record_entries(engine, entries[::-1] if reverse else entries, [])
 
     assert [row.status for row in find_deliveries(engine)] == [Status.DELIVERED] * 2
-    assert minute_counts(engine) == [("int_a", NOON, 2, 2, 0, 20, 10)]
+    assert minute_counts(engine) == [
+        MinuteCounts("int_a", NOON, delivered=2, retried=2, latency_sum=20, latency_max=10)
+    ]
 
 
 def test_event_may_come_twice_within_an_entry(engine: Engine) -> None:
@@ -214,9 +216,9 @@ def test_counts_are_by_minute_and_integration(engine: Engine) -> None:
     )
 
     assert minute_counts(engine) == [
-        ("int_a", NOON, 3, 1, 0, 30, 10),
-        ("int_a", NOON + _MINUTE, 0, 0, 1, 0, 0),
-        ("int_b", NOON, 1, 0, 0, 10, 10),
+        MinuteCounts("int_a", NOON, delivered=3, retried=1, latency_sum=30, latency_max=10),
+        MinuteCounts("int_a", NOON + _MINUTE, dead=1),
+        MinuteCounts("int_b", NOON, delivered=1, latency_sum=10, latency_max=10),
     ]
 
 
@@ -231,7 +233,7 @@ def test_longest_latency_of_a_minute_stays(engine: Engine) -> None:
     for number, latencies in enumerate([(20,), (5,), (30,), (40, 6)]):
         entries = [(f"{number}-{ms}", delivered(f"evt_{ms}", ms)) for ms in latencies]
         record_entries(engine, entries, [])
-        longest.append(minute_counts(engine)[0][-1])
+        longest.append(minute_counts(engine)[0].latency_max)
 
     assert longest == [20, 20, 30, 40]
 

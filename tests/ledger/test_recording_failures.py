@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine, event, text
 
-from tests.ledger.content import minute_counts, recorded_rows
+from tests.ledger.content import MinuteCounts, minute_counts, recorded_rows
 from tests.ledger.entries import NOON, letter, outcome
 from worker.ledger.deliveries import find_deliveries, tallies
 from worker.ledger.engine import open_ledger
@@ -62,7 +62,9 @@ def test_recorders_with_the_same_entries(engine: Engine) -> None:
     )
 
     assert sorted(results) == [0, 1020]
-    assert minute_counts(engine) == [("int_a", NOON, 1000, 0, 0, 10_000, 10)]
+    assert minute_counts(engine) == [
+        MinuteCounts("int_a", NOON, delivered=1000, latency_sum=10_000, latency_max=10)
+    ]
     assert {row.attempts for row in find_deliveries(engine)} == {19}
 
 
