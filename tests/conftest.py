@@ -4,6 +4,7 @@ With SIEM_TESTS_SKIP_NOTHING in the environment, as in .ci/run, a test that is s
 """
 
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -55,24 +56,38 @@ def pytest_report_header() -> list[str]:
     return left_out
 
 
-#: Folders whose tests wait for whole fleets: what takes longest begins first, and nobody waits at the end.
-LONGEST_FIRST = ("upgrades", "chaos", "interop", "system", "demo", "up", "project", "cli")
+#: How a file says at its top that all its tests are slow.
+_ALL_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where slow tests are left out, do not import files that have no others: that takes long as well."""
+    if config.option.markexpr != "not slow" or not collection_path.match("test_*.py"):
+        return None
+    return True if _ALL_SLOW.search(collection_path.read_text()) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the tests by folder, and within one as they stand there; leave out what cannot be run here."""
+    """Begin with the files that take longest, so that none is left at the end; leave out what cannot run."""
     left_out = [one for one in items if one.get_closest_marker("small_disk") and not can_mount()]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [one for one in items if one not in left_out]
-    items.sort(key=lambda item: _haste(item.nodeid.removeprefix("tests/").partition("/")[0]))
+    longest: dict[Path, float] = {}
+    for item in items:
+        longest[item.path] = max(longest.get(item.path, 0), _seconds_allowed(item))
+    items.sort(key=lambda item: -longest[item.path])
     repeated = [name for name, times in Counter(item.nodeid for item in items).items() if times > 1]
     if repeated:
         msg = f"several tests have one name, and xdist runs one of them: {repeated}"
         raise pytest.UsageError(msg)
 
 
-def _haste(folder: str) -> int:
-    return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+def _seconds_allowed(item: pytest.Item) -> float:
+    """Return after how many seconds a slow test has failed, and 0 for any other one."""
+    if item.get_closest_marker("slow") is None:
+        return 0
+    timeout = item.get_closest_marker("timeout")
+    return float(timeout.args[0] if timeout else item.config.getini("timeout"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,6 +21,8 @@ from tests.system.conftest import denial
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import Role
 
+pytestmark = pytest.mark.slow
+
 TOP = Path(__file__).parents[2]
 #: Runs a program behind the import of the file that adds the type.
 _BEHIND_DUMMY = (
