@@ -1,8 +1,8 @@
 """A Splunk whose token has indexer acknowledgement, as a script for the receiver of the tests.
 
 Requests go to one script, questions about their acknowledgement to another; both can be changed at any
-time. What stands here otherwise answers as Splunk does: numbers count from 0 in each channel, what was
-taken is indexed at once, and its `true` is said once.
+time. By default it answers as Splunk does: numbers count from 0 in each channel, what was taken is indexed at
+once, and its `true` is reported once.
 """
 
 import itertools
@@ -35,8 +35,8 @@ class AckSplunk:
     def truth(self, request: Request) -> Action:
         """Answer as Splunk does."""
         with self._lock:
-            told = self._acknowledgements.answer(request.channel, request.body)
-        return scripts.answer(Reply(6)) if told is None else Action(200, told)
+            indexed = self._acknowledgements.answer(request.channel, request.body)
+        return scripts.answer(Reply(6)) if indexed is None else Action(200, indexed)
 
     def restart(self) -> None:
         """Forget all that was taken."""
@@ -70,8 +70,8 @@ def unnumbered(script: Script) -> Script:
 def balanced(*indexers: Script, sticky: bool, cookie: str = "node=%d") -> Script:
     """Stand before several indexers: each client goes on with the one that its cookie names, if `sticky`.
 
-    Whoever brings no cookie, or everybody, is led to each indexer in turn. The cookie is compared as the
-    opaque bytes that it is.
+    Clients without a cookie, or else all of them, are led to each indexer in turn. The cookie is compared as
+    the opaque bytes that it is.
     """
     turns = itertools.cycle(range(len(indexers)))
     lock = threading.Lock()

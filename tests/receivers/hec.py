@@ -1,4 +1,4 @@
-"""A Splunk that does what a test tells it to: real sockets, one thread per connection.
+"""A Splunk that follows a script: real sockets, one thread per connection.
 
 Requests come in, and a script, which can be changed at any time, says what becomes of each: which of
 its events are taken, and what the client gets to see. Everything is recorded; leaving the `with` block
@@ -69,7 +69,7 @@ class HecReceiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Hang up on everybody, and report what went wrong inside a script."""
+        """Hang up on all clients, and report what went wrong inside a script."""
         self._server.stop()
         if error is None and self._failures:
             raise self._failures[0]
@@ -108,7 +108,7 @@ class HecReceiver:
     def wait_for(self, predicate: Callable[[Self], bool], seconds: float = _PATIENCE) -> None:
         """Return as soon as the predicate holds; it is asked after every request and every acceptance.
 
-        Raises AssertionError, which tells what had come until then, when `seconds` have passed.
+        Raises AssertionError, which says what had come until then, when `seconds` have passed.
         """
         with self._changed:
             if self._changed.wait_for(lambda: predicate(self), seconds):

@@ -1,4 +1,4 @@
-"""What a receiver of the tests can be told to do with a request.
+"""What a receiver of the tests can do with a request.
 
 A script takes a request and returns an action: the events that are taken, the answer, and the manner
 in which the answer reaches the client. Scripts that are handed other scripts combine them.
@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from email.message import Message
 from email.utils import format_datetime
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from worker.demo.server import Response, html_page
 from worker.demo.splunk import EVENT_PATHS, HEALTH_PATHS, Reply, channel_of, index_body, judge_token
 
 _JSON = "application/json; charset=UTF-8"
@@ -63,7 +63,7 @@ class Wire:
 
 
 def whole(wire: Wire, payload: bytes) -> None:
-    """Send the answer as everybody does."""
+    """Send the answer at once."""
     wire.connection.sendall(payload)
 
 
@@ -82,15 +82,9 @@ class Action:
 
     def payload(self) -> bytes:
         """Write the answer as bytes."""
-        headers = {
-            "Content-Type": self.content_type,
-            "Content-Length": str(len(self.body)),
-            **self.headers,
-        }
-        lines = [f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        lines += [f"Set-Cookie: {cookie}" for cookie in self.set_cookies]
-        return "\r\n".join(lines).encode() + _END_OF_HEAD + self.body
+        head = Response(self.status, self.body, self.content_type, self.headers).head
+        cookies = "".join(f"\r\nSet-Cookie: {cookie}" for cookie in self.set_cookies)
+        return head + cookies.encode() + _END_OF_HEAD + self.body
 
 
 Script = Callable[[Request], Action]
@@ -154,7 +148,7 @@ def reject_token() -> Script:
 
 
 def demand_token(token: str, then: Script | None = None) -> Script:
-    """Let through what carries the token; answer the rest as Splunk does. Health is open to everybody."""
+    """Let through what carries the token; answer the rest as Splunk does. Health needs none."""
     following = then or ok()
 
     def script(request: Request) -> Action:
@@ -296,5 +290,5 @@ def answer(reply: Reply, takes: Sequence[Any] = ()) -> Action:
 
 
 def _page(number: int) -> Action:
-    body = f"<html><body>{HTTPStatus(number).phrase}</body></html>".encode()
-    return Action(number, body, content_type="text/html")
+    page = html_page(number)
+    return Action(number, page.body, content_type=page.content_type)

@@ -1,4 +1,4 @@
-"""A syslog receiver that does what a test tells it to: real sockets, one thread for each connection.
+"""A syslog receiver with a behaviour that a test chooses: real sockets, one thread for each connection.
 
 A behaviour has a connection to itself: it reads, or not, and ends it in the way that it is named for. What is
 read is taken apart strictly and kept; what is no frame fails the test at the end of the `with` block.

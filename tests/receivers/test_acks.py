@@ -1,4 +1,4 @@
-"""The Splunk of the tests with indexer acknowledgement does what it is told."""
+"""The Splunk of the tests with indexer acknowledgement follows its scripts."""
 
 import json
 from collections.abc import Sequence
@@ -31,10 +31,10 @@ def test_what_is_taken_is_numbered_and_confirmed_once() -> None:
     """Questions are recorded apart from posts."""
     with HecReceiver(AckSplunk()) as receiver:
         numbers = [post(receiver, "a").json()["ackId"], post(receiver, "b").json()["ackId"]]
-        told = [ask(receiver, [0, 1]).json()["acks"] for _ in range(2)]
+        answers = [ask(receiver, [0, 1]).json()["acks"] for _ in range(2)]
 
         assert numbers == [0, 1]
-        assert told == [{"0": True, "1": True}, {"0": False, "1": False}]
+        assert answers == [{"0": True, "1": True}, {"0": False, "1": False}]
         assert [request.channel for request in receiver.polls + receiver.posts] == [CHANNEL] * 4
         assert (len(receiver.polls), len(receiver.posts)) == (2, 2)
 
@@ -47,7 +47,7 @@ def test_what_is_not_taken_has_no_number() -> None:
 
 
 def test_a_restart_forgets() -> None:
-    """The numbers begin anew."""
+    """The numbers begin at 0 again."""
     splunk = AckSplunk()
     with HecReceiver(splunk) as receiver:
         post(receiver, "a")
@@ -58,7 +58,7 @@ def test_a_restart_forgets() -> None:
 
 
 def test_not_yet_forgets_nothing() -> None:
-    """Whoever asks again later hears the truth."""
+    """A later question gets the true answer."""
     splunk = AckSplunk(polls=not_yet)
     with HecReceiver(splunk) as receiver:
         post(receiver, "a")
@@ -75,11 +75,11 @@ def test_a_token_without_acknowledgement_says_so() -> None:
         assert ask(receiver, [0]).json()["code"] == 14
 
 
-@pytest.mark.parametrize(("sticky", "told"), [(True, True), (False, False)])
-def test_a_balancer_follows_its_cookie_or_its_turn(sticky: bool, told: bool) -> None:  # noqa: FBT001 - pytest passes by name
+@pytest.mark.parametrize(("sticky", "reported"), [(True, True), (False, False)])
+def test_a_balancer_follows_its_cookie_or_its_turn(sticky: bool, reported: bool) -> None:  # noqa: FBT001 - pytest passes by name
     """A question with the first indexer's cookie reaches it if the balancer is sticky, else the next one."""
     with HecReceiver(balanced(AckSplunk(), AckSplunk(), sticky=sticky)) as receiver:
         cookie = post(receiver, "a").headers["Set-Cookie"]
 
         assert cookie.startswith("node=0;")
-        assert ask(receiver, [0], Cookie="node=0").json() == {"acks": {"0": told}}
+        assert ask(receiver, [0], Cookie="node=0").json() == {"acks": {"0": reported}}

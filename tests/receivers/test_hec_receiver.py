@@ -1,4 +1,4 @@
-"""The scriptable Splunk of the tests does what it is told, and records what it was sent."""
+"""The scriptable Splunk of the tests follows its script, and records what it was sent."""
 
 import gzip
 import http.client
@@ -91,7 +91,7 @@ def test_busy_for_a_while() -> None:
 
 
 def test_retry_after_in_seconds_and_as_a_date() -> None:
-    """A throttled client is told when to come back, in either form."""
+    """A throttled client learns when to come back, in either form."""
     date = scripts.http_date(60)
     script = scripts.sequence(scripts.throttled(7), scripts.throttled(date), scripts.ok())
     with HecReceiver(script) as receiver:
@@ -161,7 +161,7 @@ def test_answers_that_take_nothing(script: scripts.Script, status: int) -> None:
 
 
 def test_a_token_can_be_demanded() -> None:
-    """Splunk's codes for no token, a wrong one, the right one; health is open to everybody."""
+    """Splunk's codes for no token, a wrong one, the right one; health needs none."""
     with HecReceiver(scripts.demand_token("right")) as receiver:
         headers = [{}, {"Authorization": "Splunk wrong"}, {"Authorization": "Splunk right"}]
         answers = [

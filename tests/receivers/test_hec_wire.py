@@ -1,4 +1,4 @@
-"""The scriptable Splunk fails on the wire in the ways it is told to, and stops at once all the same."""
+"""The scriptable Splunk fails on the wire in the ways of its script, and stops at once all the same."""
 
 import http.client
 import ssl
@@ -69,7 +69,7 @@ def test_an_answer_drips() -> None:
 
 
 def test_a_dripping_receiver_stops_at_once() -> None:
-    """Nobody waits for the last byte when the receiver closes."""
+    """A receiver that closes does not send the rest first."""
     with HecReceiver(scripts.drip(3600)) as receiver, connect(receiver) as client:
         client.sendall(b"GET / HTTP/1.1\r\n\r\n")
 

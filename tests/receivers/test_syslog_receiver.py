@@ -1,4 +1,4 @@
-"""The scriptable syslog receiver of the tests reads strictly, and ends connections as it is told to."""
+"""The scriptable syslog receiver of the tests reads strictly, and ends connections as its behaviour says."""
 
 import socket
 from collections.abc import Callable
@@ -90,7 +90,7 @@ ENDS = {"reads": reads, "closes": closes(1), "half closes": half_closes(1)}
 
 
 @pytest.mark.parametrize("behaviour", ENDS.values(), ids=ENDS)
-def test_it_ends_in_the_way_that_it_is_told_to(behaviour: Behaviour) -> None:
+def test_it_ends_as_its_behaviour_says(behaviour: Behaviour) -> None:
     """The client sees an orderly end."""
     with SyslogReceiver(behaviour) as receiver, _dial(receiver) as client:
         client.sendall(b"<1>a\n")

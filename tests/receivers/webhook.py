@@ -1,4 +1,4 @@
-"""An endpoint for webhooks that does what a test tells it to, and checks signatures as receivers do.
+"""An endpoint for webhooks that follows a script, and checks signatures as the demo's endpoint does.
 
 It is the receiver of `tests.receivers.hec` with another way to read bodies: an event, an array, or lines.
 """

@@ -79,6 +79,11 @@ class Response:
         return "\r\n".join(lines).encode("latin-1")
 
 
+def html_page(status: int) -> Response:
+    """Answer with a page, as web servers and proxies do."""
+    return Response(status, f"<html><body>{HTTPStatus(status).phrase}</body></html>".encode(), "text/html")
+
+
 class BadRequest(Exception):
     """The bytes are no request that is understood here; the connection cannot go on."""
 
@@ -153,8 +158,7 @@ class HttpConnection(Connection):
                 else:
                     self._send(response, keep_alive=request.keeps_alive)
         except BadRequest as error:
-            text = f"<html><body>{error.status.phrase}</body></html>".encode()
-            self._send(Response(error.status, text, "text/html"), keep_alive=False)
+            self._send(html_page(error.status), keep_alive=False)
 
     def _take_request(self) -> Request | None:
         """Cut the first request off what was read, if all of it is there."""

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from worker.demo.counting import Behaviour, HttpReceiver, http_options
-from worker.demo.server import LONGEST_BODY, Request, Response, listen_http, run
+from worker.demo.server import LONGEST_BODY, Request, Response, html_page, listen_http, run
 from worker.demo.splunk import (
     ACK_PATH,
     EVENT_PATHS,
@@ -71,8 +71,7 @@ class Collector(HttpReceiver):
             return _response(Reply(_BUSY))
         encoding = request.headers.get("content-encoding", "identity").lower()
         if encoding not in ("identity", "gzip"):
-            # Measured: Splunk answers this one with a page.
-            return Response(415, b"<html><body>Unsupported Media Type</body></html>", "text/html")
+            return html_page(415)  # as Splunk was measured to do
         body = gunzip(request.body) if encoding == "gzip" else request.body
         return _response(Reply(6) if body is None else self._numbered(request, self._take(body)))
 
