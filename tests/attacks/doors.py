@@ -57,7 +57,7 @@ class SlowHost:
         return f"https://127.0.0.1:{self._listener.getsockname()[1]}/in"
 
     def take(self) -> int:
-        """Take whoever has come; return how many have."""
+        """Take all that have come; return how many have."""
         try:
             while True:
                 self._taken.enter_context(self._listener.accept()[0])

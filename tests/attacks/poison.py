@@ -1,4 +1,4 @@
-"""Messages that whoever reaches Redis may put where a worker reads: of any bytes, any shape, any headers."""
+"""Messages that an attacker may put where a worker reads: of any bytes, any shape, any headers."""
 
 import base64
 import gzip
@@ -164,7 +164,7 @@ def mutations(seed: int, count: int) -> Iterator[bytes]:
 
 
 def unacknowledged() -> Iterator[bytes]:
-    """Yield what the hash of messages that nobody acknowledged may be made to hold."""
+    """Yield what the hash of unacknowledged messages may be made to hold."""
     yield from NO_MESSAGES[:-1]
     whole = message()
     for stored in (

@@ -27,10 +27,10 @@ def test_a_decision_that_stands_twice_is_shown_twice_and_not_published(site: Sit
     visitor, path = site.visitor(), f"{HOME}/dead-letters/{letter}"
     page = visitor.get(path)
     [shown] = page.filled["event"]
-    told = call(site.fleet.environment, "dead-letters", "show", letter).out
+    printed = call(site.fleet.environment, "dead-letters", "show", letter).out
     visitor.post(f"{path}/correct", status=422, event=shown)
 
-    for text in (shown, page.text.replace(shown, ""), told):
+    for text in (shown, page.text.replace(shown, ""), printed):
         assert '"decision": "deny"' in text
         assert '"decision": "allow"' in text
     assert find_letter(site.fleet.engine, letter).state is LetterState.WAITING

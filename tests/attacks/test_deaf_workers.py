@@ -20,7 +20,7 @@ def _part(fleet: Fleet) -> Part:
 
 @pytest.mark.slow
 def test_a_worker_without_its_queue_is_not_ready(tmp_path: Path) -> None:
-    """It is told with what mends it, orders wait with their age, and both end once it consumes again."""
+    """It is reported with a hint, orders wait with their age, and both end once it consumes again."""
     with HecReceiver() as splunk, Fleet(tmp_path) as fleet:
         fleet.integrate(splunk.url)
         fleet.start()
@@ -29,7 +29,7 @@ def test_a_worker_without_its_queue_is_not_ready(tmp_path: Path) -> None:
         assert fleet.celery("control", "cancel_consumer", "splunk_hec").returncode == 0
         wait_until(lambda: not _part(fleet).ok, "it does not count as ready")
         fleet.publish([denial("waits")])
-        wait_until(lambda: ", the oldest for " in _part(fleet).words, "the order that waits tells its age")
+        wait_until(lambda: ", the oldest for " in _part(fleet).words, "the order that waits shows its age")
         assert "celery -A worker control add_consumer splunk_hec" in _part(fleet).words
         done = fleet.siem("doctor")
         assert b"celery -A worker control add_consumer splunk_hec" in done.stdout + done.stderr

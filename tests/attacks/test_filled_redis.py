@@ -1,4 +1,4 @@
-"""A key that may only publish must not fill Redis with what it was told: answers are bounded and few."""
+"""A key that may only publish must not fill Redis with its answers: they are bounded and few."""
 
 import gzip
 import hashlib
@@ -32,11 +32,11 @@ def test_thousands_of_refused_lines_are_counted_not_told_and_not_kept(api: Api) 
     answers = [publish(api, body, headers) for _ in range(2)]
 
     for answer in answers:
-        told = answer.json()
+        reply = answer.json()
         assert answer.status_code == 202
-        assert told["accepted"] == 1
-        assert told["refused"] == 9_999
-        assert [one["line"] for one in told["errors"]] == list(range(2, 102))
+        assert reply["accepted"] == 1
+        assert reply["refused"] == 9_999
+        assert [one["line"] for one in reply["errors"]] == list(range(2, 102))
     assert len(taken(api)) == 1
     assert memory(client) - before < 64 * 1024
 
@@ -44,12 +44,12 @@ def test_thousands_of_refused_lines_are_counted_not_told_and_not_kept(api: Api) 
 def test_nothing_but_refused_lines_is_no_long_answer_either(api: Api) -> None:
     """The problem counts them, and names the first hundred."""
     answer = publish(api, b"\n".join([b"x"] * 10_000))
-    told = answer.json()
+    reply = answer.json()
 
     assert answer.status_code == 422
-    assert told["refused"] == 10_000
-    assert len(told["errors"]) == 100
-    assert told["detail"].startswith("none of 10000 events is valid")
+    assert reply["refused"] == 10_000
+    assert len(reply["errors"]) == 100
+    assert reply["detail"].startswith("none of 10000 events is valid")
     assert len(answer.content) < 64 * 1024
 
 

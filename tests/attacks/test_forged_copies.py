@@ -43,8 +43,8 @@ def test_workers_that_lack_a_key_are_looked_for_in_spite_of_a_forged_copy(fleet:
         fleet.client.hdel(keys.INTEGRATIONS, "x")
 
 
-def test_the_state_of_the_keys_is_told_in_spite_of_forged_copies(fleet: Fleet) -> None:
-    """One that names no integration has no secret; one that no key opens is told as in Redis alone."""
+def test_the_state_of_the_keys_is_shown_in_spite_of_forged_copies(fleet: Fleet) -> None:
+    """One that names no integration has no secret; one that no key opens is shown as in Redis alone."""
     for name, document in FORGED.items():
         fleet.client.hset(keys.INTEGRATIONS, name, document)
     try:

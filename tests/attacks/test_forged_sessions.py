@@ -80,7 +80,7 @@ def test_a_session_that_was_changed_gains_nothing(site: Site, change: dict[str, 
 def test_without_the_database_a_page_says_so_or_goes_by_the_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither lets in who is not known: without a copy of the keys, nobody can be told from anybody."""
+    """Neither lets in a stranger: without a copy of the keys, no visitor can be identified."""
     for memory in ("REMEMBERED", "AWAY"):
         monkeypatch.setattr(f"worker.api.key_lookups.{memory}", 0.0)
     with Fleet(tmp_path) as fleet, running(fleet) as own:

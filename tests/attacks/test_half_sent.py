@@ -1,4 +1,4 @@
-"""Half-sent bodies, half-sent heads, idle connections: who has used a share is refused, and nobody else."""
+"""Half-sent bodies, half-sent heads, idle connections: an address has its share, and no more."""
 
 import asyncio
 import json
@@ -60,7 +60,7 @@ def test_bodies_of_one_key_leave_room_for_others(site: Site) -> None:
 
 
 def test_a_body_without_a_key_is_small(site: Site) -> None:
-    """A form is all that anybody may send without one."""
+    """A form is all that may be sent without one."""
     assert ask(site, "POST", "/sign-in", data={"key": "x" * 300_000}) == 413
 
 
@@ -78,7 +78,7 @@ def test_idle_connections_make_room(site: Site, sent: bytes) -> None:
 
 
 def test_busy_connections_of_one_address_leave_room(site: Site) -> None:
-    """Who has its share of them under way is told so, and what to do; another address is served."""
+    """An address with its share of them under way is refused, with a hint; another address is served."""
     with ExitStack() as attack:
         keys = [(tenant, role) for tenant in (OURS, THEIRS) for role in (Role.ADMIN, Role.PUBLISH_ONLY)]
         for tenant, role in keys * 8:

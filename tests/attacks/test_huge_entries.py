@@ -1,4 +1,4 @@
-"""Whoever may publish may add entries of any size: no process holds many, and each is a dead letter."""
+"""A publisher may add entries of any size: no process holds many, and each is a dead letter."""
 
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def test_small_entries_are_read_a_thousand_at_a_time(client: redis.Redis, ingres
 
 
 def test_what_another_router_holds_is_weighed_with_the_rest(client: redis.Redis, ingress: Ingress) -> None:
-    """It stands in front; who takes it over is given no more at a time."""
+    """It stands in front; the one that takes it over is given no more at a time."""
     add(client, *[HUGE] * 8)
     # As the release before did it.
     send_command(
@@ -117,7 +117,7 @@ def test_a_fleet_outlives_huge_entries(tmp_path: Path) -> None:
     """They become dead letters of a bounded size, and the events between them are delivered."""
     with Fleet(tmp_path) as own, HecReceiver() as splunk:
         own.integrate(splunk.url)
-        # What Redis allows where nobody has changed it.
+        # What Redis allows by default.
         own.client.config_set("proto-max-bulk-len", 512 << 20)
         for number in range(3):
             add(own.client, b"x" * (60 << 20))

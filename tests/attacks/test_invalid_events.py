@@ -76,7 +76,7 @@ def test_its_tenant_sees_it_and_no_other(api: Api, letter: str) -> None:
     assert ask(api, letter, b"{}", role=PUBLISH_ONLY).status_code == 403
 
 
-def test_nobody_sees_what_names_no_tenant_or_two(api: Api) -> None:
+def test_no_tenant_sees_what_names_no_tenant_or_two(api: Api) -> None:
     """But those who run the fleet."""
     raw = broken()[:-1] + b',"tenant\\u005fid":"theirs"}'
     letters = {reject(api.fleet, raw), reject(api.fleet, b'{"context":{"tenant_id":"ours"},"id":"x"')}
@@ -88,7 +88,7 @@ def test_nobody_sees_what_names_no_tenant_or_two(api: Api) -> None:
 
 
 def test_it_is_published_corrected_and_waits_no_longer(api: Api, letter: str) -> None:
-    """By the API: the tenant is filled in, the id must stay, and what is wrong is told by field."""
+    """By the API: the tenant is filled in, the id must stay, and the field that is wrong is named."""
     right = json.dumps(event(1, drift_score=0.5)).encode()
     wrong = ask(api, letter, broken())
     other = ask(api, letter, json.dumps(event(2)).encode())
@@ -117,7 +117,7 @@ def test_it_can_be_discarded(api: Api, letter: str) -> None:
 
 
 def test_the_command_line_publishes_it_corrected(api: Api, letter: str, tmp_path: Path) -> None:
-    """Whoever runs the fleet may do so for any tenant, with the tenant in the event."""
+    """Operators of the fleet may do so for any tenant, with the tenant in the event."""
     file = tmp_path / "event.json"
     file.write_bytes(json.dumps(event(1)).encode())
     refused = call(api.fleet.environment, "dead-letters", "correct", letter, str(file))
@@ -155,7 +155,7 @@ def test_a_page_shows_it_and_publishes_it_corrected(site: Site) -> None:
 
 
 def test_it_moves_health_and_makes_nothing_unready(tmp_path: Path) -> None:
-    """A part of the fleet tells operators how many of whom; what anybody may read names no tenant.
+    """A part of the fleet shows operators how many of whom; what the public may read names no tenant.
 
     What waited for a router for longer than is looked at was judged just now.
     """

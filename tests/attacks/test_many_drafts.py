@@ -1,4 +1,4 @@
-"""What is typed into refused forms takes no more of Redis than a share of each tenant, whoever types it."""
+"""What is typed into refused forms takes no more of Redis than a share of each tenant, by whatever key."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Who can write to Redis has a sealed secret sent elsewhere: it opens in no place but its own."""
+"""An attacker who can write to Redis has a sealed secret sent elsewhere: it opens in no place but its own."""
 
 import base64
 import json
@@ -146,7 +146,7 @@ def test_nonsense_is_refused_in_words(document: Any) -> None:
 
 
 def test_a_secret_opens_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What workers allow is told in Redis, sealed; a secret of a tenant that reads alike tells nothing."""
+    """What workers allow stands in Redis, sealed; a secret of a tenant that reads alike shows nothing."""
     text = json.dumps({"process": "1@host:0", "networks": ["0.0.0.0/0"], "send_deadline": 30.0})
     destination = {"type": "splunk_hec", "url": "https://splunk.example.com", "token": text.replace(" ", "")}
     token = _sealed(_integration(destination=destination))["destination"]["token"]["$sealed"]
@@ -155,7 +155,7 @@ def test_a_secret_opens_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             worker_role("webhook"), "1@host:0", 0.0, ProcessReport(facts={"reach": forged})
         )
         monkeypatch.setattr("worker.background.reach.living_processes", lambda _, one=living: [one])
-        found = reach_of(None, VAULT, Settings(data_dir=tmp_path), "webhook")  # type: ignore[arg-type]  # nobody is asked
+        found = reach_of(None, VAULT, Settings(data_dir=tmp_path), "webhook")  # type: ignore[arg-type]  # none is asked
 
         assert found.telling == []
 
@@ -206,7 +206,7 @@ def test_secrets_of_the_release_before_are_read_and_then_bound(ledger: Engine) -
 
 
 def test_resealing_binds_and_leaves_what_was_moved(ledger: Engine) -> None:
-    """A rotation goes on as before; a secret that was moved in the ledger is told, and not made good."""
+    """A rotation goes on as before; a secret that was moved in the ledger is reported, and not made good."""
     rotated = Vault([new_key(), KEY])
     assert len(reseal_secrets(ledger, rotated)) == 3
     assert _bindings(ledger, rotated) == {(0, Binding.BOUND)}
@@ -224,7 +224,7 @@ def test_resealing_binds_and_leaves_what_was_moved(ledger: Engine) -> None:
 
 
 def test_an_orphan_with_secrets_of_others_is_not_adopted(ledger: Engine) -> None:
-    """The ledger would make good what somebody has put into Redis."""
+    """The ledger would make good what an attacker has put into Redis."""
     document = _sealed() | {"id": "int_b", "name": "b"}
 
     with pytest.raises(SecretMoved, match="integration b"):

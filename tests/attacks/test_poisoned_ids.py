@@ -1,4 +1,4 @@
-"""Whoever may publish may choose the id of an entry: no such id stops the intake, or falsifies a time."""
+"""A publisher may choose the id of an entry: no such id stops the intake, or falsifies a time."""
 
 import json
 import time
@@ -103,7 +103,7 @@ def test_a_stream_that_is_empty_by_now_is_mended(client: redis.Redis, poison: st
 
 
 def test_what_readers_hold_is_handed_over_once(client: redis.Redis) -> None:
-    """Under a true id by the reader that has it; under a false one by whoever reads it again."""
+    """Under a true id by the reader that has it; under a false one by the one that reads it again."""
     one, two = router(client, "router-1"), router(client, "router-2")
     add(client, "true")
     true = one.read(10, 1)
@@ -231,7 +231,7 @@ def test_a_group_that_is_there_keeps_the_ids_of_its_stream(client: redis.Redis) 
 
 
 def test_what_nobody_holds_is_given_out_again(client: redis.Redis) -> None:
-    """Whoever deletes a consumer by hand leaves entries that the old group would not give out."""
+    """A consumer that is deleted by hand leaves entries that the old group would not give out."""
     router(client, "deleted")
     add(client, "left")
     assert names(Ingress(client, "deleted", 30).read(10, 1)) == [b"left"]

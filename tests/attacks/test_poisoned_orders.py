@@ -1,6 +1,6 @@
-"""Whoever reaches Redis puts anything where a worker reads its orders: the worker lives, and delivers.
+"""An attacker puts anything where a worker reads its orders: the worker lives, and delivers.
 
-Each message is dropped, counted, and told once; no event is lost with it.
+Each message is dropped, counted, and logged once; no event is lost with it.
 """
 
 from collections.abc import Iterator
@@ -42,7 +42,7 @@ def own(tmp_path: Path) -> Iterator[Fleet]:
 
 
 def test_a_worker_outlives_whatever_stands_in_its_queues(own: Fleet) -> None:
-    """Garbage in a queue, among the messages that nobody acknowledged, and in remote control."""
+    """Garbage in a queue, among the unacknowledged messages, and in remote control."""
     with HecReceiver() as splunk:
         own.integrate(splunk.url)
         own.start()
@@ -60,8 +60,8 @@ def test_a_worker_outlives_whatever_stands_in_its_queues(own: Fleet) -> None:
         counts = REFUSED_MESSAGES.read(own.client)
         assert counts.pop("other_queue") == 0
         assert all(counts.values()), counts
-        _has_told_each_once(own.log(WORKER), len(counts))
-        # Whoever first meets a key of another type moves it away: a router that publishes does so as well.
+        _has_logged_each_once(own.log(WORKER), len(counts))
+        # The first process that meets a key of another type moves it away: a router that publishes as well.
         assert sum(own.log(role).count("redis.key_displaced") for role in own.processes) == 3
 
 
@@ -85,7 +85,7 @@ def _put_poison(own: Fleet) -> None:
     wait_until(lambda: own.processes[WORKER].poll() is not None or not own.client.llen(QUEUE), "it is read")
 
 
-def _has_told_each_once(log: str, faults: int) -> None:
+def _has_logged_each_once(log: str, faults: int) -> None:
     """Check that a log has a line for each fault, and nothing that its readers would see otherwise."""
     assert log.count("dropped a message") == faults
     assert "Traceback" not in log
@@ -95,7 +95,7 @@ def _has_told_each_once(log: str, faults: int) -> None:
 
 
 def test_a_worker_starts_although_what_its_queues_are_bound_by_is_spoilt(own: Fleet) -> None:
-    """Each of these would be declared in vain: no worker would come up, and no order be issued."""
+    """Each of these could not be declared: no worker would come up, and no order be issued."""
     spoilt = [keys.CELERY_PREFIX + name for name in BINDINGS]
     for key in spoilt:
         own.client.set(key, "of no type of Celery's")
@@ -112,7 +112,7 @@ def test_a_worker_starts_although_what_its_queues_are_bound_by_is_spoilt(own: Fl
 
 
 def test_the_event_of_a_spoilt_order_is_delivered_and_ours_are_all_taken(own: Fleet) -> None:
-    """The sweeper issues again what was dropped; a retry by Celery is no message of somebody else's."""
+    """The sweeper issues again what was dropped; a retry by Celery is no forged message."""
     with HecReceiver(scripts.first(1, scripts.busy())) as splunk:
         own.integrate(splunk.url)
         own.start("router", "recorder")

@@ -146,7 +146,7 @@ def test_what_an_earlier_release_left_in_the_clear_is_sealed(api: Api) -> None:
 
 
 def test_a_url_whose_key_is_lost_hides_nothing_else(api: Api) -> None:
-    """It is shown as when it was saved, can be paused, and is given anew with the secrets of it."""
+    """It is shown as when it was saved, can be paused, and is given again with the secrets of it."""
     made = api.create(
         {"type": "webhook", "url": f"https://hook.example.com/in?{QUERY}", "name": "lost"},
         auth={"kind": "bearer", "token": "a-token-of-it"},
@@ -186,7 +186,7 @@ def test_a_sealed_url_opens_for_its_own_integration_alone() -> None:
     ("field", "value"), [("verify_tls", False), ("ca_pem", CA), ("tls_server_name", "evil.example")]
 )
 def test_a_sealed_url_opens_for_no_other_proof_of_who_the_server_is(field: str, value: object) -> None:
-    """Whoever can write to Redis and sits on the way would read the query."""
+    """An attacker who can write to Redis and sits on the way would read the query."""
     vault = Vault([new_key()])
     destination = {"type": "webhook", "url": f"https://hook.example.com/in?{QUERY}"}
     one = parse_integration({"id": "a", "name": "a", "destination": destination})

@@ -128,7 +128,7 @@ def test_what_was_too_large_before_may_be_changed(engine: Engine, vault: Vault) 
 
 
 def test_replays_at_once_stay_within_the_quota(engine: Engine) -> None:
-    """Whichever integration of the tenant they are for, and whoever asks; one that ended makes room."""
+    """Whichever integration of the tenant they are for, and whichever key asks; one that ended makes room."""
     live(engine, "int_a", "int_b", tenant="a")
     live(engine, "int_c", tenant="c")
     bury(engine, "e1", "e2")

@@ -1,6 +1,6 @@
-"""Whoever may publish may also remove what others published (`XADD … MAXLEN`): it is noticed, with a number.
+"""A publisher may also remove what others published (`XADD … MAXLEN`): it is noticed, with a number.
 
-Redis 6.2 does not count what a stream is given: there it is only said that nobody can notice.
+Redis 6.2 does not count what a stream is given: there it is only said that it cannot be noticed.
 """
 
 import json
@@ -43,7 +43,7 @@ def publish(client: redis.Redis, count: int) -> None:
 
 
 def route(client: redis.Redis, count: int, router: str = "router") -> None:
-    """Hand over so many entries that nobody wants."""
+    """Hand over so many entries that no integration wants."""
     ingress = Ingress(client, router, 30)
     assert ingress.hand_over(RoutingResult(done=[one.entry_id for one in ingress.read(count, 1)]))
 
@@ -202,7 +202,7 @@ def test_a_removal_while_the_database_is_away_is_told_afterwards(rig: LossRig) -
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_redis_that_does_not_count_is_said_to(name: str, tmp_path: Path) -> None:
-    """By the doctor and `siem redis check`; there nothing is told by mistake either."""
+    """By the doctor and `siem redis check`; there nothing is reported by mistake either."""
     with LossRig(SERVERS[name], tmp_path) as rig:
         warned = [one.name for one in judge_doors(read_facts(rig.client))]
         rig.watch.step()
@@ -227,9 +227,9 @@ def test_a_fleet_tells_how_many_events_somebody_removed(tmp_path: Path) -> None:
             figures = json.loads(own.client.hget(keys.EPOCH, "figures") or b"{}")
             return bool(figures.get("waiting", {}).get("events") == 20_000)
 
-        wait_until(is_marked, "a mark tells of them")
+        wait_until(is_marked, "a mark counts them")
         own.client.xadd(keys.EVENTS, {"event": "{}"}, maxlen=0, approximate=False)
-        [loss] = wait_until(lambda: own.siem_json("redis", "losses")["items"], "the loss is told")
+        [loss] = wait_until(lambda: own.siem_json("redis", "losses")["items"], "the loss is reported")
         parts = {
             one["name"]: one for one in json.loads(own.siem("health", "--json").stdout)["fleet"]["parts"]
         }

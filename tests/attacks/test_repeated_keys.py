@@ -82,7 +82,7 @@ def test_the_attack_as_it_was_found() -> None:
     ],
 )
 def test_what_only_looks_repeated_is_accepted(member: str) -> None:
-    """Within other values, in text, or of fields that nobody here reads."""
+    """Within other values, in text, or of fields that are not read here."""
     assert decode_event(spliced(member)).id == "evt_1"
 
 

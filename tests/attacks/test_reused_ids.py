@@ -49,7 +49,7 @@ def known(engine: Engine) -> list[tuple[str, str | None, Status, bool]]:
     return [(row.event_id, row.content, row.status, row.reused_id) for row in rows]
 
 
-def test_both_are_kept_and_told_apart(engine: Engine) -> None:
+def test_both_are_kept_apart(engine: Engine) -> None:
     """What was denied and died is still denied and dead, whatever came under its id later."""
     record_entries(engine, [("5-0", [settled(DENY, Status.DEAD)])], [])
     record_entries(engine, [("6-0", [settled(ALERT)])], [])
@@ -103,7 +103,7 @@ def test_the_same_bytes_again_are_the_same_delivery(engine: Engine) -> None:
 def test_a_worker_of_an_earlier_release_is_understood(
     engine: Engine, order: Sequence[bytes | None], *, at_once: bool
 ) -> None:
-    """It tells no content: that is the content that is known, and the latest settlement stands."""
+    """It gives no content: that is the content that is known, and the latest settlement stands."""
     statuses = (Status.RETRYING, Status.RETRYING, Status.DELIVERED)
     entries = [
         (f"5-{place}", [settled(raw, status)])
@@ -156,7 +156,7 @@ def replay_of(engine: Engine) -> Replay:
 def test_a_letter_is_not_superseded_by_another_event_of_its_id(
     engine: Engine, delivered: bytes | None, *, is_replayed: bool
 ) -> None:
-    """Only the delivery of the very same event spares its replay (of an earlier release's nobody knows)."""
+    """Only the delivery of the very same event spares its replay (of an earlier release's it is unknown)."""
     live(engine, "int_a")
     dead = letter({"evt": DENY})
     record_entries(engine, [("5-0", [settled(DENY, Status.DEAD)])] if delivered else [], [("5-0", dead)])
@@ -184,7 +184,7 @@ def test_what_is_withdrawn_is_told_apart(engine: Engine) -> None:
 
 
 def test_letters_of_two_events_of_one_id_are_both_replayed(engine: Engine) -> None:
-    """And what became of each is told of each."""
+    """And what became of each is shown of each."""
     live(engine, "int_a")
     for place, raw in enumerate((DENY, ALERT)):
         record_entries(
@@ -284,7 +284,7 @@ def bury_both(engine: Engine, home: str = "int_a") -> list[str]:
 
 
 def test_attempts_of_each_are_kept_apart(engine: Engine) -> None:
-    """Those of one batch as well; and of one that a worker of an earlier release told, each event may be."""
+    """Those of one batch as well; and of one by a worker of an earlier release, each event may be."""
     bury_both(engine)
     record_entries(
         engine, [("4-0", [msgspec.structs.replace(settled(None, Status.RETRYING), settled_ms=1)])], []

@@ -70,7 +70,7 @@ def fill(client: redis.Redis, integration_id: str, count: int, *, urgent: bool =
 
 
 def sweep(client: redis.Redis, budget: int) -> None:
-    """Sweep once, with so many bytes for all backlogs, whoever did so before."""
+    """Sweep once, with so many bytes for all backlogs, whichever sweeper did so before."""
     client.delete(keys.SWEEPER_LOCK, keys.SWEPT)
     fleet = Fleet(client)
     fleet.budget = budget
@@ -123,7 +123,7 @@ def test_what_is_urgent_goes_last_within_a_tenant(client: redis.Redis) -> None:
 
 
 def test_a_damaged_count_costs_its_neighbours_nothing(client: redis.Redis) -> None:
-    """Its own events are parked, since nobody knows how many they are, and then it is right again."""
+    """Its own events are parked, since their number is unknown, and then it is right again."""
     tell(client, {"a1": "a", "a2": "a", "b": "b"})
     fill(client, "a1", 10)
     fill(client, "a2", 100, urgent=False)
@@ -137,7 +137,7 @@ def test_a_damaged_count_costs_its_neighbours_nothing(client: redis.Redis) -> No
 
 
 def test_the_budget_is_half_of_what_redis_may_take(client: redis.Redis) -> None:
-    """Where nobody has set another one; a change of `maxmemory` is noticed."""
+    """Where no other one is set; a change of `maxmemory` is noticed."""
     parking = Parking(client, CAP)
     assert BacklogBudget(client, parking, 0).most() == 2_000_000_000
     client.config_set("maxmemory", 100_000_000)
@@ -250,7 +250,7 @@ amounts = st.lists(
 
 @given(amounts, st.integers(1, 200_000))
 def test_shares_are_fair_and_fit(found: list[tuple[str, int, int]], budget: int) -> None:
-    """Nobody is cut who has less than an equal part; what is cut has no more than the others of its kind."""
+    """No tenant with less than an equal part is cut; what is cut has no more than the others of its kind."""
     ones = [UnclaimedEvents(str(place), *one) for place, one in enumerate(found)]
     kept = memory_shares(ones, budget)
     tenants = {one.tenant_id for one in ones}

@@ -1,4 +1,4 @@
-"""Destinations that take events, and answer so that nobody can tell: no end of copies must come of it."""
+"""Destinations that take events, and answer so that it stays unclear: no end of copies must come of it."""
 
 import json
 from collections import Counter

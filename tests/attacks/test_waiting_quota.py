@@ -1,4 +1,4 @@
-"""A tenant must not fill Redis and the ledger with events that nobody takes."""
+"""A tenant must not fill Redis and the ledger with events that no destination takes."""
 
 import json
 import logging
@@ -77,7 +77,7 @@ def test_a_tenant_of_which_too_much_waits_is_refused_alone(
 
 
 def test_what_was_written_down_lasts_no_longer_than_its_writer(api: Api) -> None:
-    """Without a recorder nobody is refused; neither is anybody by what somebody else wrote there."""
+    """Without a recorder no tenant is refused; nor is one by what was written there by hand."""
     client = api.fleet.client
     fill(client, "a", 40)
     quota = WaitingQuota(
@@ -100,7 +100,7 @@ def test_nobody_is_refused_because_the_key_is_of_another_type(api: Api) -> None:
 
 
 def test_what_somebody_else_wrote_down_for_ever_lasts_until_the_next_look(api: Api) -> None:
-    """The process beside a recorder says each time who is full, also that nobody is."""
+    """The process beside a recorder says each time which tenants are full, also that none is."""
     client = api.fleet.client
     client.set(keys.FULL_TENANTS, json.dumps({OURS: MOST + 1}))
     assert publish(api, OURS)[0] == 429

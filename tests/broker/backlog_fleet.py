@@ -190,7 +190,7 @@ class Fleet:
             self.backlog.settle(batch, settlement)
         except LeaseLost:
             return
-        raise AssertionError("a claim of somebody else was settled")
+        raise AssertionError("a claim of another was settled")
 
     def park(self, mirror: Mirror, cap: Cap) -> None:
         """Take out of a backlog what is above the cap."""
@@ -291,6 +291,6 @@ class Fleet:
         return {*words, "batch" if slot.names() or mirror.waiting() else "empty"}
 
     def _outwait(self, mirror: Mirror, order: WorkOrder) -> None:
-        """Let the clock go on since the slot's last claim: it is told from the next by its millisecond."""
+        """Let the clock go on since the slot's last claim: its millisecond differs from the next one's."""
         while mirror.is_good(order) and now_ms(self._client) <= mirror.slots[order.slot].since:
             pass

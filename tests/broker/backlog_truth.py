@@ -130,7 +130,7 @@ def _check_leases(mirrors: list[Mirror], found: list[bytes]) -> None:
 
 
 def _check_lane(mirror: Mirror, look: Any, *, is_urgent: bool) -> list[str]:
-    """See that each chunk is held by whom it must be, in its order; name the events that nobody holds."""
+    """See that each chunk is held by the right slot, in its order; name the events that none holds."""
     entries, pending = look
     owners = {entry: int(consumer) for entry, consumer, *_ in pending}
     held: dict[int, list[str]] = {number: [] for number in (0, *mirror.slots)}

@@ -15,7 +15,7 @@ PROOFS = Signer([b"the fleet's own key"])
 
 
 def test_what_the_ledger_told_last_is_all_there_is(client: redis.Redis) -> None:
-    """Keys come, change and go with it; nobody who reads Redis finds the text of one."""
+    """Keys come, change and go with it; no reader of Redis finds the text of one."""
     copy = KeyCopy(client, PROOFS)
     copy.replace([(ONE, key_digest("text of one")), (TWO, key_digest("text of two"))])
     found = copy.find(ONE.id)
@@ -43,7 +43,7 @@ def test_what_was_revoked_never_opens_again(client: redis.Redis) -> None:
 @pytest.mark.parametrize(
     ("age", "opens"), [(0.0, True), (LASTS - 60, True), (LASTS + 60, False), (None, False)]
 )
-def test_a_copy_that_nobody_confirmed_for_long_opens_nothing(
+def test_a_copy_that_was_not_confirmed_for_long_opens_nothing(
     client: redis.Redis,
     age: float | None,
     opens: bool,  # noqa: FBT001 - a column of the table
@@ -63,7 +63,7 @@ def test_a_copy_that_nobody_confirmed_for_long_opens_nothing(
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff", msgspec.json.encode({"role": "root"})])
 def test_a_damaged_document_opens_nothing(client: redis.Redis, damage: bytes) -> None:
-    """Nor does a damaged time; the next telling mends both."""
+    """Nor does a damaged time; the next copy replaces both."""
     copy = KeyCopy(client, PROOFS)
     copy.replace([(ONE, "0" * 64)])
     client.hset(keys.API_KEYS, ONE.id, damage)
@@ -75,7 +75,7 @@ def test_a_damaged_document_opens_nothing(client: redis.Redis, damage: bytes) ->
     assert copy.find(ONE.id) is not None
 
 
-def test_a_copy_that_was_overwritten_is_written_anew(client: redis.Redis) -> None:
+def test_a_copy_that_was_overwritten_is_written_again(client: redis.Redis) -> None:
     """A recorder must not be held up by it."""
     copy = KeyCopy(client, PROOFS)
     client.set(keys.API_KEYS, "by hand")
@@ -86,7 +86,7 @@ def test_a_copy_that_was_overwritten_is_written_anew(client: redis.Redis) -> Non
 
 
 def test_a_full_redis_takes_it_all_the_same(client: redis.Redis) -> None:
-    """A recorder tells it every few seconds, and must not be held up."""
+    """A recorder copies it every few seconds, and must not be held up."""
     copy = KeyCopy(client, PROOFS)
     client.config_set("maxmemory", 1)
     try:

@@ -167,7 +167,7 @@ def test_the_same_order_twice_is_carried_out_once(client: redis.Redis, backlog: 
 
 
 def test_an_order_that_was_replaced_is_stale(client: redis.Redis, backlog: Backlog) -> None:
-    """Its slot was ordered anew when its worker was given up: only the new order has the batch."""
+    """Its slot was ordered again when its worker was given up: only the new order has the batch."""
     subscribe(client, "a")
     append(client, "a", [["e1"]])
     batch = claim(backlog, "a").batch
@@ -179,7 +179,7 @@ def test_an_order_that_was_replaced_is_stale(client: redis.Redis, backlog: Backl
 
 
 def test_an_order_that_nobody_issued_is_stale(backlog: Backlog) -> None:
-    """Whoever can reach Redis gains nothing from forging an order."""
+    """A forged order gains nothing."""
     assert backlog.claim(WorkOrder("a", 1, 1)) == "stale"
     assert backlog.claim(WorkOrder("no such", 99, 5)) == "stale"
 
@@ -274,7 +274,7 @@ def test_a_lost_worker_s_batch_is_issued_again_and_its_late_settle_refused(clien
 
 
 def test_a_settle_that_is_repeated_cannot_end_the_next_claim(client: redis.Redis, backlog: Backlog) -> None:
-    """A retry keeps its epoch: whoever settles again, because the reply was lost, is refused all the same."""
+    """A retry keeps its epoch: a worker that settles again, because the reply was lost, is refused."""
     subscribe(client, "a")
     append(client, "a", [["e1"]])
     first = claim(backlog, "a").batch

@@ -92,7 +92,7 @@ def test_the_last_attempt_of_a_batch_gives_the_reason(
 
 
 def test_a_reason_that_an_earlier_release_left_out_is_unknown(client: redis.Redis, backlog: Backlog) -> None:
-    """It is never told as nothing at all."""
+    """It is never reported as nothing at all."""
     client.hset(STATE, mapping={"breaker": "open", "opened_by": "", "opened_at": 1, "probe_at": 2})
 
     hold, backlog_stats = backlog.hold("a"), RedisStats(client).of(["a"])["a"]
@@ -200,7 +200,7 @@ def test_only_the_probe_puts_the_next_one_off(client: redis.Redis, backlog: Back
 def test_a_probe_that_fails_for_another_reason_tells_it(
     client: redis.Redis, backlog: Backlog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Splunk was busy and now refuses the token: whoever is called must not look for the wrong thing."""
+    """Splunk was busy and now refuses the token: the one on call must not look for the wrong thing."""
     broken(client, backlog)
     due(client)
     tried = probe(backlog)
@@ -259,7 +259,7 @@ def test_a_probe_may_come_from_what_nobody_claimed_yet(client: redis.Redis, back
 
 
 def test_a_probe_without_anything_to_send_is_none(client: redis.Redis, backlog: Backlog) -> None:
-    """What it should have tried with is gone: the next event that comes is tried, not waited for in vain."""
+    """What it should have tried with is gone: the next event that comes is tried at once."""
     subscribe(client, "a")
     append(client, "a", [["e1"]])
     client.hset(STATE, mapping={"breaker": "open", "opened_by": "timed_out", "probe_at": 0})

@@ -1,4 +1,4 @@
-"""What a bad disk or memory did to Redis's data wedges nothing, and each event is accounted for."""
+"""What a bad disk or memory did to Redis's data stops nothing, and each event is accounted for."""
 
 from collections.abc import Callable
 from typing import Any
@@ -172,7 +172,7 @@ def test_a_chunk_damaged_between_two_attempts_loses_only_what_was_not_delivered(
 
 
 def test_a_lost_lease_sets_nothing_aside_twice(client: redis.Redis, backlog: Backlog) -> None:
-    """Whoever claims again does it; the letters are there once."""
+    """The next claim does it; the letters are there once."""
     subscribe(client, "a")
     append(client, "a", [["x1"], ["e1"]])
     damage_backlog(client, "a", garble, places={0})
@@ -186,7 +186,7 @@ def test_a_lost_lease_sets_nothing_aside_twice(client: redis.Redis, backlog: Bac
     assert len(letters(client)) == 1
 
 
-def test_who_lost_the_lease_amid_a_claim_sets_nothing_aside(client: redis.Redis, backlog: Backlog) -> None:
+def test_a_lease_lost_amid_a_claim_sets_nothing_aside(client: redis.Redis, backlog: Backlog) -> None:
     """A worker that slept between its claim and this step: the one that took its batch over has done it."""
 
     class Sleepy(Backlog):
@@ -343,7 +343,7 @@ def test_a_slot_that_lost_its_state_gives_its_chunks_back(client: redis.Redis) -
     assert ids(found.batch) == ["e1"]
 
 
-def test_an_undamaged_fleet_has_nothing_to_mend(client: redis.Redis, backlog: Backlog) -> None:
+def test_an_undamaged_fleet_has_nothing_to_repair(client: redis.Redis, backlog: Backlog) -> None:
     """Slots that are ordered, sending or waiting keep their leases as they are."""
     subscribe(client, "a")
     append(client, "a", [["e1"]])
@@ -368,7 +368,7 @@ def test_a_damaged_parked_chunk_becomes_dead_letters(client: redis.Redis) -> Non
 
 
 def test_a_damaged_integration_holds_the_router_until_it_is_back(client: redis.Redis) -> None:
-    """Nobody knows what it wants, and to route past it would lose its events; what was read before stays."""
+    """What it wants is unknown, and to route past it would lose its events; what was read before stays."""
     subscribe(client, "a")
     before = Snapshot(client)
     before.subscriptions()
@@ -387,7 +387,7 @@ def test_a_damaged_integration_holds_the_router_until_it_is_back(client: redis.R
 
 
 def test_a_damaged_name_of_an_integration_is_set_aside(client: redis.Redis) -> None:
-    """What the ledger does not know, and nobody can read, would hold the routers for ever."""
+    """What the ledger does not know, and cannot be read, would hold the routers for ever."""
     subscribe(client, "a")
     client.hset(keys.INTEGRATIONS, b"\xff\xfe", b"\xff")
     publish_integrations(client, [], 4)

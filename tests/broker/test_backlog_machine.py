@@ -120,7 +120,7 @@ class Machine(RuleBasedStateMachine):
         batch_events=st.sampled_from([2, 4]),
     )
     def configure(self, one: int, status: str, slots: int, batch_events: int) -> None:
-        """Let somebody change, pause, resume or switch an integration while an order is on its way."""
+        """Change, pause, resume or switch an integration while an order is on its way."""
         mirror = self.fleet.mirrors[one]
         self.fleet.wake()
         if not mirror.deleted:
@@ -135,7 +135,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(one=which, sure=st.integers(0, 3))
     def delete(self, one: int, sure: int) -> None:
-        """Let somebody delete an integration, once in a while."""
+        """Delete an integration, once in a while."""
         if sure == 3:
             self.fleet.configure(self.fleet.mirrors[one], active=True, deleted=True)
 

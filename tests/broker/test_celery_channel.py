@@ -36,7 +36,7 @@ def test_messages_share_one_client(channel: ResilientChannel) -> None:
 
 
 def test_the_consumer_waits_on_a_client_of_its_own(channel: ResilientChannel) -> None:
-    """Who waits for messages holds a connection, which nobody else may use meanwhile."""
+    """A reader that waits for messages holds a connection, which no other may use meanwhile."""
     with channel.conn_or_acquire() as shared:
         waiting = channel._create_client(asynchronous=True)  # noqa: SLF001 - kombu's consumer asks it so
         assert waiting is not shared
@@ -112,7 +112,7 @@ def test_an_order_is_not_passed_for_long(channel: ResilientChannel) -> None:
 
 
 def test_an_order_passes_in_a_full_redis_as_well(channel: ResilientChannel) -> None:
-    """Nobody else would send what fills it."""
+    """No other step would send what fills it."""
     channel.client.delete("webhook")
     with full(channel.client):
         _publish(channel, "slow", slow=True)
@@ -126,7 +126,7 @@ def test_an_order_passes_in_a_full_redis_as_well(channel: ResilientChannel) -> N
 def test_an_order_is_put_although_a_key_was_of_another_type(
     channel: ResilientChannel, client: redis.Redis, key: str, *, slow: bool
 ) -> None:
-    """Whoever publishes declares the queue first, and for ever again if that is refused."""
+    """A publisher declares the queue first, and for ever again if that is refused."""
     name = keys.CELERY_PREFIX + key
     client.set(name, "by hand")
     exchange = Exchange("siem", type="direct")  # type: ignore[no-untyped-call]  # kombu has no types

@@ -245,7 +245,7 @@ def test_a_note_protects_as_the_tombstone_did(client: redis.Redis) -> None:
 
 
 def test_one_that_is_gone_gets_no_tombstone_again(client: redis.Redis) -> None:
-    """The ledger keeps its row for ever, and tells of it every few seconds."""
+    """The ledger keeps its row for ever, and sends it every few seconds."""
     subscribe(client, "a")
     delete(client)
     remove(client)
@@ -269,7 +269,7 @@ def test_an_earlier_release_writes_the_same_tombstone() -> None:
 
 
 def test_old_notes_are_forgotten(client: redis.Redis) -> None:
-    """Nobody restores a backup that old; what is damaged says nothing."""
+    """No backup that old is restored; what is damaged says nothing."""
     note = deletions.DeletionNote("webhook", 1)
     now = deletions.DeletionNote("webhook", 1, at_ms=9_000_000_000_000)
     client.hset(keys.DELETED, mapping={"old": msgspec.json.encode(note), "new": msgspec.json.encode(now)})

@@ -1,4 +1,4 @@
-"""Whoever overwrites a stream with something else loses what was in it, but nothing that comes after."""
+"""A stream that is overwritten loses what was in it, but nothing that comes after."""
 
 from collections.abc import Callable
 from typing import Any

@@ -112,7 +112,7 @@ def test_a_lost_connection_is_made_again(client: redis.Redis, server: RunningSer
             numbers = [one.report.connection for one in (before, *living_processes(client)) if one.report]
             return numbers[0] < numbers[-1]
 
-        wait_until(is_back, "it tells of another connection")
+        wait_until(is_back, "it reports another connection")
         make_late(client)
         assert roles_alive(client) == {"router"}
 
@@ -162,7 +162,7 @@ def test_releases_count_each_other(client: redis.Redis) -> None:
 def test_an_error_does_not_end_the_heartbeats(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A fact that cannot be told this time is told the next; the process does not count as dead."""
+    """A fact that cannot be reported this time is reported the next; the process does not count as dead."""
     answers: Iterator[dict[str, str] | Exception] = iter([RuntimeError("no fact")])
 
     def facts() -> dict[str, str]:

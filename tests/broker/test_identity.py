@@ -1,4 +1,4 @@
-"""The name of a worker tells what it does and on which host, and no other worker has it."""
+"""The name of a worker says what it does and on which host, and no other worker has it."""
 
 import pytest
 

@@ -170,7 +170,7 @@ def test_who_lost_its_turn_forgets_what_it_found(client: redis.Redis) -> None:
 
 
 def test_a_full_redis_is_relieved_within_bounds(client: redis.Redis) -> None:
-    """As those who read from the head do it; far beyond its limit nobody reads ahead."""
+    """As those who read from the head do it; far beyond its limit none reads ahead."""
     entries, ingress, ahead = publish(client, 2), Ingress(client, "test", 30), IngressAhead(client)
     given(ingress, 0)
     with full(client):
@@ -197,7 +197,7 @@ def test_a_damaged_count_begins_again(client: redis.Redis) -> None:
 
 
 def test_who_floods_is_written_down(client: redis.Redis) -> None:
-    """Whatever the tenants are called, full or not; nobody when it is over, or somebody else wrote there."""
+    """Whatever the tenants are called, full or not; none when it is over, or the key is of another type."""
     ahead = IngressAhead(client)
     assert floods(client) is None
     with full(client):

@@ -91,7 +91,7 @@ def test_what_was_not_routed_in_time_is_taken_again() -> None:
 
 
 def test_small_flows_go_first_and_urgent_ones_before_others() -> None:
-    """A few events of anybody before many urgent ones; of two great flows the urgent one before the other."""
+    """A few events of any flow before many urgent ones; of two great flows the urgent one first."""
     one = IngressPass(HEAD)
     sizes = {("a", "policy.deny"): 300, ("b", "policy.allow"): 200, ("c", "policy.allow"): 3}
     sizes |= {("d", "policy.deny"): 3}

@@ -33,7 +33,7 @@ class Together:
 
 
 def test_threads_that_share_a_turn_do_not_take_it_from_each_other(client: redis.Redis) -> None:
-    """Both ask at once while nobody has it: the candidate has it then, and keeps it."""
+    """Both ask at once while it is free: the candidate has it then, and keeps it."""
     for number in range(3):
         turn = LeaderLock(Together(client, 2), f"turn-shared-{number}", 60)  # type: ignore[arg-type]  # a stand-in
         with ThreadPoolExecutor(2) as threads:

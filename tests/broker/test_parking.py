@@ -151,7 +151,7 @@ def test_one_who_slept_cannot_put_a_page_back_again(client: redis.Redis) -> None
 
 
 def test_what_is_not_ours_in_the_stream_is_set_aside(client: redis.Redis) -> None:
-    """Somebody wrote to `siem:parked` by hand: a person finds it, and the recorder goes on."""
+    """A value was written to `siem:parked` by hand: a person finds it, and the recorder goes on."""
     outcomes = Outcomes(client, "test", 30)
     outcomes.read(1, 1)
     client.xadd(keys.PARKED, {"integration": "a", "lane": "urgent"})

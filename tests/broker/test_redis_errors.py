@@ -1,4 +1,4 @@
-"""Why Redis cannot be used: each cause is told as itself, by a real server, with what mends it."""
+"""Why Redis cannot be used: each cause is named as itself, by a real server, with a hint."""
 
 import re
 from collections.abc import Iterator

@@ -32,8 +32,8 @@ def batch(client: redis.Redis, backlog: Backlog) -> Batch:
 
 def tell(client: redis.Redis, *, connection: int, since_ms: int, age: float) -> None:
     """Let this process have given its latest sign of life so many seconds ago."""
-    told = msgspec.json.encode(ProcessReport(connection=connection, since_ms=since_ms))
-    client.set(keys.process(ME), told, px=round((REMEMBERED - age) * 1000))
+    report = msgspec.json.encode(ProcessReport(connection=connection, since_ms=since_ms))
+    client.set(keys.process(ME), report, px=round((REMEMBERED - age) * 1000))
 
 
 def my_connection(client: redis.Redis) -> int:
@@ -104,7 +104,7 @@ def test_a_worker_that_has_just_lost_its_connection_is_waited_for(
 def test_a_claim_of_an_earlier_release_counts_as_there(
     client: redis.Redis, backlog: Backlog, batch: Batch
 ) -> None:
-    """It leaves the name of whoever had claimed the slot before; that process is not asked for."""
+    """It leaves the name of the process that had claimed the slot before; that process is not asked for."""
     tell(client, connection=my_connection(client), since_ms=BEHIND, age=1)
     client.hset(SLOT, "since", batch.claimed_ms + 1)
     run_out(client)
@@ -165,7 +165,7 @@ def test_the_time_of_a_suspension_is_not_charged(
 
 
 def test_a_lease_is_not_lengthened_without_end(client: redis.Redis, backlog: Backlog, batch: Batch) -> None:
-    """Sweeps that are slow for good hold up nobody's batch for ever; the next claim has its own right."""
+    """Sweeps that are slow for good hold up no batch for ever; the next claim has its own right."""
 
     def sweep_after_a_gap() -> list[Reissued]:
         client.set("siem:swept", 1)

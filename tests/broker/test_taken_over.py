@@ -78,7 +78,7 @@ def test_a_full_redis_is_relieved_late_as_well(client: redis.Redis, sleeper: Ing
 
 
 class Freed:
-    """A client of a Redis in which memory is free again once it has told how much there is."""
+    """A client of a Redis in which memory is free again once it has said how much there is."""
 
     def __init__(self, client: redis.Redis) -> None:
         """Do everything else as the client does it."""

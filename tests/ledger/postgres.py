@@ -83,7 +83,7 @@ def _binaries(folder: Path) -> Path:
     assert package.origin is not None
     installed = Path(package.origin).parent
     if os.geteuid() == 0:
-        # Nobody may not be allowed to reach the virtual environment of root.
+        # The user `nobody` may not be allowed to reach the virtual environment of root.
         installed = _copied(installed, folder / "wheel")
         os.chown(folder, _NOBODY, _NOBODY)
     return installed / "pginstall18" / "bin"

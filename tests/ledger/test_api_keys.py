@@ -16,7 +16,7 @@ def keys(engine: Engine) -> ApiKeyStore:
 
 
 def test_keys_are_found_by_their_ids(keys: ApiKeyStore) -> None:
-    """Each with the digest of its whole text; ids that nobody has are passed over."""
+    """Each with the digest of its whole text; ids of no key are passed over."""
     made = keys.create("acme", Role.READ_ONLY, "dashboard")
     other = keys.create("acme", Role.ADMIN, "other")
     found = keys.find_all([made.key.id, other.key.id, "0" * 16, "", "\0"])

@@ -60,13 +60,13 @@ def test_what_was_damaged_in_redis_was_no_attempt() -> None:
 
 
 def test_what_does_not_count_is_told_as_well(engine: Engine) -> None:
-    """A wrong token costs an event no attempt, and whoever asks is told of each answer: of the latest."""
+    """A wrong token costs an event no attempt, and of its answers the latest is shown."""
     wrong = Failure(FailureCode.TOKEN_INVALID, "HTTP 403: Invalid token", "give another one", 403)
-    told = [
+    answers = [
         outcome(["evt_1"], Status.RETRYING, failure=wrong, attempts=0, settled_ms=NOON + n)
         for n in range(120)
     ]
-    _story(engine, *told)
+    _story(engine, *answers)
 
     assert len(_tried(engine)) == MOST
     assert _tried(engine)[-1] == AttemptRow(

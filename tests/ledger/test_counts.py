@@ -32,7 +32,7 @@ def test_a_total_begins_at_zero(engine: Engine) -> None:
 
 
 def test_each_settlement_counts_once(engine: Engine) -> None:
-    """In minutes that are added to, and in many of them; whoever looks, and whenever."""
+    """In minutes that are added to, and in many of them; whenever they are read."""
     settle(engine, 2, NOON)
     seen = [totals_of(engine, ["int_a"])["int_a"].delivered]
     for minute in range(1, 6):

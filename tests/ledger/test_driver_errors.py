@@ -42,7 +42,7 @@ def foreign(postgres_url: str) -> Iterator[Engine]:
 
 
 def test_a_role_without_rights_is_an_outage(foreign: Engine) -> None:
-    """Whatever is asked, `permission denied` says so, and what mends it; it is no fault of ours."""
+    """Whatever is asked, `permission denied` says so, with a hint; it is no fault of ours."""
     for ask in (
         lambda: record_entries(foreign, OUTCOMES, DEAD, PARKED),
         lambda: probe(foreign),
@@ -141,7 +141,7 @@ def test_a_missing_table_is_named(engine: Engine) -> None:
         record_entries(engine, OUTCOMES, DEAD)
 
 
-#: A trigger of somebody else's that fails, in each database, where its SQL is run.
+#: A trigger that is not ours and fails, in each database, where its SQL is run.
 FOREIGN_TRIGGER = {
     "sqlite": ["CREATE TRIGGER foreign_one BEFORE INSERT ON deliveries BEGIN SELECT json('{'); END"],
     "postgresql": [
@@ -162,7 +162,7 @@ def test_wrong_sql_is_an_outage(engine: Engine) -> None:
 
 
 def test_values_that_no_column_holds_are_the_entrys_own(engine: Engine) -> None:
-    """They are told apart from an outage, and the database takes others at that moment."""
+    """They differ from an outage, and the database takes others at that moment."""
     with pytest.raises((DataRefused, OverflowError)):
         record_entries(engine, [("6-0", [outcome(["evt_1"], attempts=HUGE)])], [])
     before = recorded_rows(engine)

@@ -1,4 +1,4 @@
-"""Why a database cannot be used: each cause is told as itself, with what mends it."""
+"""Why a database cannot be used: each cause is named as itself, with a hint."""
 
 import os
 import re
@@ -83,7 +83,7 @@ def _roles(url: str) -> Iterator[None]:
 def test_a_login_that_is_refused_is_no_absence(
     postgres_url: str, changes: dict[str, str], cause: OutageCause, words: str
 ) -> None:
-    """A wrong name in the URL, or a limit, is told as such: the server answers."""
+    """A wrong name in the URL, or a limit, is named as such: the server answers."""
     with _roles(postgres_url):
         found = outage_of(make_url(postgres_url).set(**changes).render_as_string(hide_password=False))  # type: ignore[arg-type]  # names of columns
 
@@ -92,7 +92,7 @@ def test_a_login_that_is_refused_is_no_absence(
 
 
 def test_a_server_without_a_free_connection_says_so(postgres_url: str) -> None:
-    """SQLSTATE 53300, which libpq tells in words alone."""
+    """SQLSTATE 53300, which libpq gives in words alone."""
     url = make_url(postgres_url)
     with ExitStack() as held:
         while connection := _connection(str(url.query["host"]), str(url.database)):
@@ -164,7 +164,7 @@ def _answering(first: bytes, context: ssl.SSLContext | None) -> Iterator[int]:
 
 
 def test_certificates_are_told_as_such(tmp_path: Path) -> None:
-    """A server without TLS, and one whose certificate nobody vouches for, are there."""
+    """A server without TLS, and one whose certificate no authority has signed, are there."""
     trusted, other = trustme.CA(), trustme.CA()
     trusted.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -153,7 +153,7 @@ def test_unreachable_server_is_named_without_the_password() -> None:
 
 
 def test_connection_lost_within_a_transaction(postgres: PostgresServer, postgres_url: str) -> None:
-    """A server that goes away is told as such, and serves again once it is back."""
+    """A server that goes away is named as such, and serves again once it is back."""
     engine = open_ledger(postgres_url)
 
     def lose_it() -> None:
@@ -171,7 +171,7 @@ def test_connection_lost_within_a_transaction(postgres: PostgresServer, postgres
 
 
 def test_connection_lost_while_idle_is_not_noticed(postgres: PostgresServer, postgres_url: str) -> None:
-    """A connection that died in the pool is replaced before anybody gets it."""
+    """A connection that died in the pool is replaced before it is given out."""
     engine = open_ledger(postgres_url)
     with reading(engine) as connection:
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
@@ -184,7 +184,7 @@ def test_connection_lost_while_idle_is_not_noticed(postgres: PostgresServer, pos
 
 
 def test_folder_instead_of_a_file(tmp_path: Path) -> None:
-    """A path that is a folder is told with what to look at."""
+    """A path that is a folder is named, with what to look at."""
     engine = open_ledger(f"sqlite:///{tmp_path}")
     with pytest.raises(LedgerUnavailable, match=f"{tmp_path} cannot be used .*see that the folder exists"):
         tables_of(engine)
@@ -192,7 +192,7 @@ def test_folder_instead_of_a_file(tmp_path: Path) -> None:
 
 
 def test_file_that_is_no_database(tmp_path: Path) -> None:
-    """A file of something else is left alone and told as such."""
+    """A file of something else is left alone and named as such."""
     path = tmp_path / "ledger.sqlite3"
     path.write_text("shopping list: " + "milk " * 1000)
     engine = open_ledger(f"sqlite:///{path}")
@@ -202,7 +202,7 @@ def test_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """A path below a file is told before anything connects."""
+    """A path below a file is named before anything connects."""
     (tmp_path / "file").touch()
 
     with pytest.raises(LedgerUnavailable, match="cannot be made"):
@@ -210,7 +210,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_writer_that_waits_too_long(sqlite_url: str) -> None:
-    """A lock that another process does not let go of is told as that."""
+    """A lock that another process does not let go of is named as that."""
     engine = open_ledger(sqlite_url)
     upgrade_tables(engine)
     impatient = open_ledger(sqlite_url)
@@ -239,7 +239,7 @@ def test_fault_of_ours_is_not_blamed_on_the_database(engine: Engine) -> None:
 
 
 def test_pool_that_is_used_up(sqlite_url: str) -> None:
-    """Threads that wait for a connection in vain are told so."""
+    """Threads that get no connection learn why."""
     engine = open_ledger(sqlite_url)
     held = [engine.connect() for _ in range(15)]
     engine.pool._timeout = 0  # type: ignore[attr-defined]  # noqa: SLF001 - the default would wait half a minute

@@ -147,7 +147,7 @@ def test_who_wants_them_behind_a_pooler_is_told(pooled_url: str) -> None:
 
     for _ in range(2):
         ask()
-    # While somebody holds the only session that there is, the next transaction is served by a new one.
+    # While a client holds the only session that there is, the next transaction is served by a new one.
     with reading(other) as holder:
         holder.execute(statement)
         with pytest.raises(LedgerUnavailable, match="take prepare_threshold out of SIEM_DATABASE_URL"):

@@ -1,4 +1,4 @@
-"""What the ledger tells of how integrations fare, in both databases, and how it finds it."""
+"""What the ledger says of the health of integrations, in both databases, and how it finds it."""
 
 from collections.abc import Callable
 
@@ -29,8 +29,8 @@ def test_of_one_without_a_history_nothing_is_known(engine: Engine) -> None:
     assert records(engine, {}, sample=10) == {}
 
 
-def test_everything_is_told_of_each(engine: Engine) -> None:
-    """Counts of the window, the latest success, settlement and problem, and latencies; nobody is mixed up."""
+def test_everything_is_known_of_each(engine: Engine) -> None:
+    """Counts of the window, the latest success, settlement and problem, and latencies; none are mixed up."""
     note(
         engine,
         outcome(["old"], settled_ms=NOON - HOUR),
@@ -60,7 +60,7 @@ def test_everything_is_told_of_each(engine: Engine) -> None:
 
 
 def test_each_has_its_own_beginning(engine: Engine) -> None:
-    """What happened before an outage was over counts against nobody."""
+    """What happened before an outage was over counts against none."""
     for one in ("int_a", "int_b"):
         note_of(engine, one)
     found = records(engine, {"int_a": NOON - MINUTE, "int_b": NOON}, sample=10)
@@ -83,7 +83,7 @@ def note_of(engine: Engine, integration_id: str) -> None:
     )
 
 
-def test_a_retry_that_is_planned_is_told(engine: Engine) -> None:
+def test_a_retry_that_is_planned_is_shown(engine: Engine) -> None:
     """So that a wait that was agreed upon is not taken for silence."""
     note(engine, outcome(["e1"], Status.RETRYING))
     problem = records(engine, SINCE, sample=10)["int_a"].problem

@@ -44,7 +44,7 @@ def gone(
     *, integration_id: str = "int_a", settled_ms: int = NOON, status: Status = Status.DEAD, words: str = WORDS
 ) -> Outcome:
     """Say that an event met an endpoint that is gone."""
-    failure = Failure(FailureCode.ENDPOINT_GONE, words, "mend it", 410)
+    failure = Failure(FailureCode.ENDPOINT_GONE, words, "change it", 410)
     return outcome(
         [f"evt_{settled_ms}"], status, integration_id=integration_id, settled_ms=settled_ms, failure=failure
     )
@@ -76,7 +76,7 @@ def test_document_and_secrets_stay_whole(store: IntegrationStore) -> None:
 
 
 def test_the_same_entry_again_switches_nothing(store: IntegrationStore) -> None:
-    """Somebody has switched it on meanwhile: what was recorded before does not undo that."""
+    """It was enabled meanwhile: what was recorded before does not undo that."""
     entries = [("5-0", [gone()])]
     record_entries(store.engine, entries, [])
     store.set_enabled("int_a", True)
@@ -88,7 +88,7 @@ def test_the_same_entry_again_switches_nothing(store: IntegrationStore) -> None:
 
 
 def test_a_further_answer_switches_off_again(store: IntegrationStore) -> None:
-    """Switched on too early, it goes off with the next answer, and tells of that one."""
+    """Switched on too early, it goes off with the next answer, and names that one."""
     record_entries(store.engine, [("5-0", [gone()])], [])
     store.set_enabled("int_a", True)
     record_entries(store.engine, [("6-0", [gone(settled_ms=NOON + 5, words="HTTP 410: still gone")])], [])
@@ -134,7 +134,7 @@ def test_switching_on_forgets_the_reason_and_off_keeps_it(store: IntegrationStor
 @pytest.mark.parametrize("door", ["store", "tenant"])
 def test_enabling_brings_back_what_met_the_answer(store: IntegrationStore, door: str) -> None:
     """By whichever door: in the same transaction a replay is made of those letters, and of no others."""
-    failure = Failure(FailureCode.ENDPOINT_GONE, WORDS, "mend it", 410)
+    failure = Failure(FailureCode.ENDPOINT_GONE, WORDS, "change it", 410)
     letters = [
         ("5-0", letter({"evt_1": b"{}", "evt_2": b"{}"}, cause=Cause.REFUSED, failure=failure)),
         ("5-1", letter({"evt_3": b"{}"}, cause=Cause.EXHAUSTED)),
@@ -157,7 +157,7 @@ def test_enabling_brings_back_what_met_the_answer(store: IntegrationStore, door:
 
 def test_enabling_what_met_no_such_answer_replays_nothing(store: IntegrationStore) -> None:
     """Nor does it send again what a person has discarded."""
-    failure = Failure(FailureCode.ENDPOINT_GONE, WORDS, "mend it", 410)
+    failure = Failure(FailureCode.ENDPOINT_GONE, WORDS, "change it", 410)
     record_entries(store.engine, [("5-0", [gone()])], [("5-0", letter({"evt_1": b"{}"}, failure=failure))])
     discard_dead_letters(store.engine, DeadLetterFilter(integration_id="int_a"), NOON)
     store.set_enabled("int_a", True)

@@ -163,7 +163,7 @@ def test_switching_is_dated_and_stands_in_its_column(store: IntegrationStore, en
 
 
 def test_switching_to_what_it_is_counts_as_a_change(store: IntegrationStore) -> None:
-    """The copy in Redis may have been held by a worker, and must be written anew."""
+    """The copy in Redis may have been held by a worker, and must be written again."""
     store.create(_integration("int_a", "Splunk"))
     store.set_enabled("int_a", True)
 
@@ -172,7 +172,7 @@ def test_switching_to_what_it_is_counts_as_a_change(store: IntegrationStore) -> 
 
 @pytest.mark.parametrize("missing", ["int_x", "Splunk", "with\0nul", "int_gone"])
 def test_only_what_lives_is_switched(store: IntegrationStore, missing: str) -> None:
-    """What is deleted stays deleted; what was never there is told with where to look."""
+    """What is deleted stays deleted; for what was never there, the error says where to look."""
     store.create(_integration("int_gone", "Splunk"))
     store.delete("int_gone")
     before = store.records()
@@ -257,7 +257,7 @@ def test_records_are_sealed_and_complete(store: IntegrationStore, vault: Vault) 
 
 
 def test_lost_key_names_the_integration(store: IntegrationStore, engine: Engine) -> None:
-    """With another key everything is shown but secrets, and who wants to send is told which is missing."""
+    """With another key everything is shown but secrets, and a worker that sends learns which is missing."""
     store.create(_integration("int_a", "Splunk EU"))
     stranger = IntegrationStore(engine, Vault([Fernet.generate_key().decode()]))
 

@@ -1,4 +1,4 @@
-"""The integrations of one tenant: what its people see of secrets, and that they see nobody else's."""
+"""The integrations of one tenant: what its people see of secrets, and that they see no other tenant's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -78,7 +78,7 @@ def test_of_a_short_secret_no_end_is_shown(ours: IntegrationStore, token: str) -
 
 
 def test_what_was_there_before_has_no_date(ours: IntegrationStore, store: IntegrationStore) -> None:
-    """Of secrets that an earlier release stored nobody noted when; a new one has a date again."""
+    """Of secrets that an earlier release stored no date is known; a new one has a date again."""
     with writing(store.engine) as connection:
         connection.execute(text("UPDATE integrations SET secrets_set = NULL"))
     before = shown_token(ours)
@@ -125,7 +125,7 @@ def test_another_tenants_is_as_if_it_never_was(ours: IntegrationStore, store: In
 
 
 def test_a_store_of_a_tenant_creates_no_others(ours: IntegrationStore, store: IntegrationStore) -> None:
-    """Whoever calls it."""
+    """From whichever door."""
     with pytest.raises(InvalidIntegration, match=r"^tenant_id"):
         ours.create(splunk("int_second", "theirs", "second"))
     ours.create(splunk("int_third", "ours", "third"))
@@ -134,7 +134,7 @@ def test_a_store_of_a_tenant_creates_no_others(ours: IntegrationStore, store: In
 
 
 def test_a_version_that_was_not_seen_is_not_changed(ours: IntegrationStore) -> None:
-    """Who changes, or deletes, what somebody else has changed meanwhile is told so."""
+    """A change, or deletion, of what was changed meanwhile is refused."""
     ours.change("int_ours", same, {1})
     with pytest.raises(RevisionConflict):
         ours.change("int_ours", with_token("never-to-be-stored-77"), {1})

@@ -1,4 +1,4 @@
-"""Parked events in the ledger: recorded once, given back oldest first, forgotten when told."""
+"""Parked events in the ledger: recorded once, given back oldest first, forgotten on request."""
 
 from sqlalchemy import Engine, text
 

@@ -50,7 +50,7 @@ def test_the_oldest_go_first(engine: Engine) -> None:
 
 
 def test_letters_that_wait_expire_and_are_counted(engine: Engine) -> None:
-    """Of those that go, the answer tells how many nobody had done anything about."""
+    """Of those that go, the answer says how many were still waiting."""
     live(engine, "int_a")
     bury(engine, "e1", "e2", "e3")
     with engine.begin() as connection:
@@ -111,7 +111,7 @@ def test_minute_counts_go_by_minute(engine: Engine) -> None:
 
 
 def test_a_row_that_became_young_meanwhile_stays(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A replay may settle an old delivery anew between the look and the removal."""
+    """A replay may settle an old delivery again between the look and the removal."""
     deliver(engine, ["e1"], settled_ms=NOON)
 
     def renewing_first(given: Engine) -> AbstractContextManager[Connection]:
@@ -153,7 +153,7 @@ def test_letters_that_wait_are_found_in_their_own_index(engine: Engine) -> None:
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 @pytest.mark.parametrize("kind", PrunableKind)
 def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: PrunableKind) -> None:
-    """PostgreSQL goes to the places that it was told, however many other rows there are."""
+    """PostgreSQL goes to the places that it was given, however many other rows there are."""
     bury(engine, "e1")
     deliver(engine, ["e2"])
     made = create_replay(engine, DeadLetterFilter(), target_id=None, rate=1, made_by="a test")
@@ -170,7 +170,7 @@ def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: PrunableK
 
 
 def test_shares_are_counted_by_age_and_by_what_waits(engine: Engine) -> None:
-    """What nobody has got yet is counted by itself; parked chunks by their events."""
+    """What was not delivered yet is counted by itself; parked chunks by their events."""
     bury(engine, "e1", "e2", "e3")
     chunk = ParkedChunk("int_a", urgent=True, position=1, events=7, size=70, packed=b"x")
     record_entries(engine, [], [], [(f"{NOON}-1", chunk)])

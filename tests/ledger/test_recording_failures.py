@@ -88,7 +88,7 @@ def test_recorders_with_the_same_events(engine: Engine) -> None:
 
 
 def test_ledger_that_is_gone(engine: Engine) -> None:
-    """Without tables, and without a database, the recorder is told which of them it is."""
+    """Without tables, and without a database, the recorder sees which of them it is."""
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE recorded_entries"))
     with pytest.raises(SchemaOutdated):

@@ -80,7 +80,7 @@ def test_what_was_settled_after_the_mark_is_known(engine: Engine, store: MarkSto
 
 
 def test_what_was_parked_after_the_mark_is_not_missing(engine: Engine, store: MarkStore) -> None:
-    """Told by the ids of its entries."""
+    """It shows in the ids of its entries."""
     mark = Mark("any", 1, 0, Figures(backlogs={"int_b": 9}, last_ids={"parked": "5-0"}))
     chunk = ParkedChunk("int_b", urgent=True, position=1, events=3, size=6, packed=b"\x90")
     record_entries(engine, [], [], [("4-0", chunk), ("6-0", chunk)])
@@ -116,7 +116,7 @@ def test_a_loss_ends_its_epoch_once(engine: Engine, store: MarkStore) -> None:
 
 
 def test_a_loss_is_acknowledged(engine: Engine) -> None:
-    """It is not open any more, and stays; whom nobody knows cannot be acknowledged."""
+    """It is not open any more, and stays; an unknown one cannot be acknowledged."""
     losses = LossStore(engine)
     made = losses.report(Loss(LossKind.VANISHED, NOON, NOON, {}, {"events": 1}), "epoch-1", None)
     done = losses.acknowledge(made or "", "ops", "seen")

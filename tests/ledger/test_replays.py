@@ -119,7 +119,7 @@ def test_letters_are_chosen_by_id(filled: Engine) -> None:
     assert events(filled, replay_of(filled, DeadLetterFilter(ids=(first.id, "1-1-1")))) == [first.event.id]
 
 
-def test_the_count_tells_what_cannot_be_replayed(filled: Engine) -> None:
+def test_the_count_says_what_cannot_be_replayed(filled: Engine) -> None:
     """What was no event has nowhere to go; what had a deleted integration has not either, unless named."""
     at_home = count_dead_letters(filled, DeadLetterFilter())
     elsewhere = count_dead_letters(filled, DeadLetterFilter(), elsewhere=True)
@@ -170,7 +170,7 @@ def test_pages_go_through_everything_once(filled: Engine) -> None:
 
 
 def test_a_page_counts_once(filled: Engine) -> None:
-    """Whoever tells of a page again changes nothing."""
+    """To report a page again changes nothing."""
     replay = replay_of(filled)
     letters, _ = next_page(filled, replay, 2)
     page = Page(replay.id, 1, [letter.id for letter in letters], [], NOON)
@@ -265,7 +265,7 @@ def test_a_letter_that_is_pruned_meanwhile_ends_no_page(
 
 
 def test_the_events_are_as_they_were_published(engine: Engine) -> None:
-    """The very bytes, and the times that a delivery tells."""
+    """The very bytes, and the times that a delivery has."""
     live(engine, "int_a")
     bury(engine, "e1")
     [letter], _ = next_page(engine, replay_of(engine), 1)
@@ -359,10 +359,10 @@ def test_replays_look_events_up_by_their_ids(filled: Engine, target_id: str | No
     """Never, for each letter or page, among all of an integration, or all that a replay handed over."""
     replay = replay_of(filled, target_id=target_id)
     hand_over(filled, replay, 1)
-    told = plan_of(filled, lambda engine: replay_result(engine, replay))
+    looked = plan_of(filled, lambda engine: replay_result(engine, replay))
     page = plan_of(filled, lambda engine: next_page(engine, replay, 10))
 
-    assert [line for line in told if "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1" in line]
+    assert [line for line in looked if "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1" in line]
     assert [line for line in page if "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1" in line]
     assert [line for line in page if "SEARCH dead_letters USING INDEX dead_letters_of_event" in line]
     assert not [line for line in page if "dead_letters_replayed" in line]

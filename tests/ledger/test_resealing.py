@@ -69,7 +69,7 @@ def test_once_all_is_resealed_the_old_key_can_go(
 
 
 def test_what_no_key_opens_stays_as_it_is(engine: Engine, with_keys: Callable[..., IntegrationStore]) -> None:
-    """The readable secrets beside it are sealed anew; its own key opens it still."""
+    """The readable secrets beside it are sealed again; its own key opens it still."""
     with_keys(LOST).create(_hook("a", headers={}))
     mine = IntegrationStore(engine, Vault([OLD])).of("default")
     mine.change("int_a", lambda one: _with(one, headers=_HEADERS))
@@ -89,7 +89,7 @@ def test_a_mark_tells_whether_its_secret_can_be_opened(
     lost = mine.show("int_a").document["destination"]["auth"]["token"]
     mine.change("int_a", lambda one: one.model_copy(update={"name": "renamed"}))
     kept = mine.show("int_a").document["destination"]["auth"]["token"]
-    mine.change("int_a", lambda one: _with(one, auth={"kind": "bearer", "token": "set-anew-token"}))
+    mine.change("int_a", lambda one: _with(one, auth={"kind": "bearer", "token": "set-again-token"}))
     anew = mine.show("int_a").document["destination"]
 
     assert (lost.readable, lost.tail) == (False, None)

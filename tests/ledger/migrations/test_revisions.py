@@ -142,7 +142,7 @@ def test_only_a_newer_release_undoes_its_steps(engine: Engine, tmp_path: Path) -
 
 
 def test_tables_that_say_nothing_of_themselves_are_left_alone(engine: Engine) -> None:
-    """A revision that nobody here knows, without a word on who can work with it."""
+    """A revision that is unknown here, without a word on who can work with it."""
     with writing(engine) as connection:
         connection.execute(text("DROP TABLE schema_revisions"))
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -191,7 +191,7 @@ upgrade_tables(open_ledger(sys.argv[1]), Revisions(pathlib.Path(sys.argv[2])))
 def test_an_upgrade_that_is_killed_leaves_the_tables_as_they_were(
     engine: Engine, url: str, tmp_path: Path
 ) -> None:
-    """In the middle of a step: the next one begins anew, and is not locked out."""
+    """In the middle of a step: the next one begins again, and is not locked out."""
     flag = tmp_path / "flag"
     later_steps(tmp_path / "later", _STOPS.replace("{flag}", str(flag)))
     words = [sys.executable, "-c", _UPGRADE_LATER, url, str(tmp_path / "later")]
@@ -286,7 +286,7 @@ def test_what_a_step_does_is_read_from_it(tmp_path: Path) -> None:
 
 
 def test_no_table_is_locked_while_an_index_is_made_on_another() -> None:
-    """PostgreSQL keeps a lock until the end; those who read the table itself are told that they wait."""
+    """PostgreSQL keeps a lock until the end; a change says that readers of the table wait."""
     changes = changes_of(_WITH_A_ROW, "postgresql")
     locked: set[str] = set()
     for change in changes:

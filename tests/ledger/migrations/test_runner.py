@@ -85,7 +85,7 @@ def test_processes_may_upgrade_at_once(url: str) -> None:
 
 
 def test_ledger_without_tables_says_what_to_run(empty: Engine) -> None:
-    """Before the first upgrade nobody works with the ledger, and everybody is told what to do."""
+    """Before the first upgrade nothing works with the ledger, and each error says what to do."""
     assert not is_current(empty)
     with pytest.raises(SchemaOutdated, match="no tables yet: run `siem db upgrade`"):
         require_readable_schema(empty)
@@ -106,7 +106,7 @@ def test_tables_of_an_older_release(empty: Engine) -> None:
 
 
 def test_upgrade_keeps_what_an_older_release_wrote(empty: Engine) -> None:
-    """Rows of the first release are there after the upgrade; of what nobody asked then, they say nothing."""
+    """Rows of the first release are there after the upgrade; of what was unknown then, they say nothing."""
     _bring_to(empty, "0001")
     delivery = "'evt_1', 'int_a', 'policy.deny', 'delivered', 1, 200, NULL, NULL, NULL, 1, 2, 3, 1, NULL, 5"
     integration = "'int_a', 'default', 'splunk_hec', 'Splunk', false, '{}', 7, 1, 2, NULL"
