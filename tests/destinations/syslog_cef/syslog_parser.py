@@ -1,7 +1,9 @@
-"""Readers of syslog's headers and frames, written from RFC 3164, RFC 5424 and RFC 6587 alone."""
+"""Readers of syslog's headers, written from RFC 3164 and RFC 5424 alone, and of its frames."""
 
 import re
 from dataclasses import dataclass
+
+from worker.demo.syslog_receiver import Bounds, NotSyslog, take_frames
 
 _RFC3164 = re.compile(
     rb"<(?P<priority>[1-9]?[0-9]|1[0-9]{2})>"
@@ -38,22 +40,10 @@ def parse_syslog(message: bytes, header: str) -> SyslogMessage:
     return SyslogMessage(int(words.pop("priority")), **words, text=found["text"])
 
 
-def read_lines(stream: bytes) -> list[bytes]:
-    """Take a stream of newline frames apart (RFC 6587, 3.4.2); raises ValueError if the last is open."""
-    *messages, rest = stream.split(b"\n")
-    if rest:
-        raise ValueError("the last frame does not end")
-    return messages
-
-
-def read_counted(stream: bytes) -> list[bytes]:
-    """Take a stream of counted frames apart (RFC 6587, 3.4.1); raises ValueError where a length is wrong."""
-    messages = []
-    while stream:
-        found = re.match(rb"([1-9][0-9]*) ", stream)
-        if found is None or len(stream) < found.end() + int(found[1]):
-            raise ValueError(f"no frame: {stream[:40]!r}")
-        end = found.end() + int(found[1])
-        messages.append(stream[found.end() : end])
-        stream = stream[end:]
+def read_frames(stream: bytes, bounds: Bounds) -> list[bytes]:
+    """Take a stream of whole frames apart; raises NotSyslog for anything else."""
+    unread = bytearray(stream)
+    messages = list(take_frames(unread, bounds))
+    if unread:
+        raise NotSyslog(f"the last frame does not end: {bytes(unread[:100])!r}")
     return messages

@@ -19,7 +19,8 @@ from tests.destinations.hostile_events import (
     published,
 )
 from tests.destinations.syslog_cef.cef_parser import parse_cef
-from tests.destinations.syslog_cef.syslog_parser import parse_syslog, read_counted, read_lines
+from tests.destinations.syslog_cef.syslog_parser import parse_syslog, read_frames
+from worker.demo.syslog_receiver import counted_frame, newline_frame
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.model.events import QueuedEvent
 
@@ -162,8 +163,8 @@ def test_no_event_makes_a_second_message(first: dict[str, Any], second: dict[str
     """RFC 6587, 3.4.1 and 3.4.2: two events are two messages, in either kind of frame."""
     messages = ROOMY.messages([published(first), published(second)])
 
-    assert read_lines(b"".join(framed(messages, counts_octets=False))) == messages
-    assert read_counted(b"".join(framed(messages, counts_octets=True))) == messages
+    assert read_frames(b"".join(framed(messages, counts_octets=False)), newline_frame) == messages
+    assert read_frames(b"".join(framed(messages, counts_octets=True)), counted_frame) == messages
     for message in messages:
         assert len(message.decode().splitlines()) == 1
 

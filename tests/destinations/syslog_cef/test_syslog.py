@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.destinations.golden_events import golden_event, queued
-from tests.destinations.syslog_cef.syslog_parser import SyslogMessage, parse_syslog, read_counted, read_lines
+from tests.destinations.syslog_cef.syslog_parser import SyslogMessage, parse_syslog, read_frames
+from worker.demo.syslog_receiver import counted_frame, newline_frame
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
 from worker.integrations.syslog_cef import time_zone
 from worker.model.events import EventType, QueuedEvent
@@ -157,5 +158,5 @@ def test_frames() -> None:
 @given(st.lists(st.binary(min_size=1).filter(lambda message: b"\n" not in message)))
 def test_a_stream_of_frames_is_read_back(messages: list[bytes]) -> None:
     """Each message on its own, whichever the frames."""
-    assert read_counted(b"".join(framed(messages, counts_octets=True))) == messages
-    assert read_lines(b"".join(framed(messages, counts_octets=False))) == messages
+    assert read_frames(b"".join(framed(messages, counts_octets=True)), counted_frame) == messages
+    assert read_frames(b"".join(framed(messages, counts_octets=False)), newline_frame) == messages
