@@ -45,35 +45,32 @@ def _asked(old: Integration, new: Integration) -> list[str]:
 ALL = ["auth.value", "headers.X-Team", "signing_secrets.0"]
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "asked"),
-    [
-        ({}, {"url": "https://hook.example.com/elsewhere"}, []),
-        ({}, {"url": "https://HOOK.example.com:443/in"}, []),
-        ({}, {"url": "https://hook.example.com.evil.example/in"}, ALL),
-        ({}, {"url": "https://hook.example.com:8443/in"}, ALL),
-        ({}, {"url": "http://hook.example.com:443/in"}, ALL),
-        ({}, {"verify_tls": False}, ALL),
-        ({}, {"ca_pem": CA}, ALL),
-        ({"ca_pem": CA}, {}, ALL),
-        ({}, {"tls_server_name": "evil.example"}, ALL),
-        ({"verify_tls": False}, {"ca_pem": CA}, []),
-        ({"verify_tls": False}, {"verify_tls": False, "tls_server_name": "evil.example"}, []),
-        ({}, {"batch_events": 7, "timeout_seconds": 2, "connections": 1}, []),
-        ({}, {"auth": {"kind": "api_key", "header": "X-Echoed", "value": TOKEN}}, ["auth.value"]),
-        ({}, {"auth": {"kind": "api_key", "header": "x-api-KEY", "value": TOKEN}}, []),
-    ],
-)
-def test_what_asks_for_the_secrets_again(
-    before: dict[str, Any], after: dict[str, Any], asked: list[str]
-) -> None:
+#: Fields before and after a change, and the secrets that it asks for.
+CHANGES: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
+    ({}, {"url": "https://hook.example.com/elsewhere"}, []),
+    ({}, {"url": "https://HOOK.example.com:443/in"}, []),
+    ({}, {"url": "https://hook.example.com.evil.example/in"}, ALL),
+    ({}, {"url": "https://hook.example.com:8443/in"}, ALL),
+    ({}, {"url": "http://hook.example.com:443/in"}, ALL),
+    ({}, {"verify_tls": False}, ALL),
+    ({}, {"ca_pem": CA}, ALL),
+    ({"ca_pem": CA}, {}, ALL),
+    ({}, {"tls_server_name": "evil.example"}, ALL),
+    ({"verify_tls": False}, {"ca_pem": CA}, []),
+    ({"verify_tls": False}, {"verify_tls": False, "tls_server_name": "evil.example"}, []),
+    ({}, {"batch_events": 7, "timeout_seconds": 2, "connections": 1}, []),
+    ({}, {"auth": {"kind": "api_key", "header": "X-Echoed", "value": TOKEN}}, ["auth.value"]),
+    ({}, {"auth": {"kind": "api_key", "header": "x-api-KEY", "value": TOKEN}}, []),
+]
+
+
+def test_what_asks_for_the_secrets_again(subtests: pytest.Subtests) -> None:
     """Another server, or another proof of who it is; a path asks for nothing."""
-    assert (
-        _asked(
-            _webhook(**before), _webhook(**(before | after if before.get("verify_tls") is False else after))
-        )
-        == asked
-    )
+    for before, after, asked in CHANGES:
+        with subtests.test(before=before, after=after):
+            changed = before | after if before.get("verify_tls") is False else after
+
+            assert _asked(_webhook(**before), _webhook(**changed)) == asked
 
 
 def test_what_cannot_be_opened_is_kept_for_its_url_alone() -> None:

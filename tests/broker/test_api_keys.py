@@ -61,18 +61,19 @@ def test_a_copy_that_was_not_confirmed_for_long_opens_nothing(
     assert (copy.find(ONE.id) is not None) is opens
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff", msgspec.json.encode({"role": "root"})])
-def test_a_damaged_document_opens_nothing(client: redis.Redis, damage: bytes) -> None:
+def test_a_damaged_document_opens_nothing(client: redis.Redis) -> None:
     """Nor does a damaged time; the next copy replaces both."""
     copy = KeyCopy(client, PROOFS)
-    copy.replace([(ONE, "0" * 64)])
-    client.hset(keys.API_KEYS, ONE.id, damage)
-    assert copy.find(ONE.id) is None
-    client.set(keys.API_KEYS_PROVED, damage)
-    assert copy.find(ONE.id) is None
-    copy.replace([(ONE, "0" * 64)])
+    for damage in (b"", b"{}", b"\xff", msgspec.json.encode({"role": "root"})):
+        copy.replace([(ONE, "0" * 64)])
+        assert copy.find(ONE.id) is not None, damage
+        client.hset(keys.API_KEYS, ONE.id, damage)
+        assert copy.find(ONE.id) is None, damage
+        client.set(keys.API_KEYS_PROVED, damage)
+        assert copy.find(ONE.id) is None, damage
+        copy.replace([(ONE, "0" * 64)])
 
-    assert copy.find(ONE.id) is not None
+        assert copy.find(ONE.id) is not None, damage
 
 
 def test_a_copy_that_was_overwritten_is_written_again(client: redis.Redis) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from types import TracebackType
 
@@ -51,16 +52,17 @@ def kept() -> Iterator[Kept]:
         logging.getLogger(name).setLevel(level)
 
 
-@pytest.mark.parametrize("error", [LOST, OperationalError("gone"), ConnectionResetError("gone")])
-@pytest.mark.parametrize(
-    "name", ["celery.worker.consumer.consumer", "celery.worker.request", "kombu.message", "celery.new"]
-)
-def test_a_record_with_the_error_of_a_connection_is_dropped(kept: Kept, name: str, error: Exception) -> None:
+LOGGERS = ("celery.worker.consumer.consumer", "celery.worker.request", "kombu.message", "celery.new")
+ERRORS = (LOST, OperationalError("gone"), ConnectionResetError("gone"))
+
+
+def test_a_record_with_the_error_of_a_connection_is_dropped(kept: Kept) -> None:
     """As an argument or with a traceback, from any of their loggers."""
-    logger = logging.getLogger(name)
-    logger.error("words of some release: %r", error)
-    logger.critical("%(error)s", {"error": error})
-    logger.critical("others", exc_info=_info(error))
+    for name, error in product(LOGGERS, ERRORS):
+        logger = logging.getLogger(name)
+        logger.error(f"words of {name}: %r", error)  # noqa: G004 - a failure shows whose record it is
+        logger.critical("%(error)s", {"error": error})
+        logger.critical(f"others of {name}", exc_info=_info(error))  # noqa: G004 - the same
 
     assert kept.messages == []
 

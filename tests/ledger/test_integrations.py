@@ -2,6 +2,7 @@
 
 import json
 import time
+from itertools import product
 
 import pytest
 from cryptography.fernet import Fernet
@@ -170,17 +171,17 @@ def test_switching_to_what_it_is_counts_as_a_change(store: IntegrationStore) -> 
     assert store.records()[0].revision == 2
 
 
-@pytest.mark.parametrize("missing", ["int_x", "Splunk", "with\0nul", "int_gone"])
-def test_only_what_lives_is_switched(store: IntegrationStore, missing: str) -> None:
+def test_only_what_lives_is_switched(store: IntegrationStore, subtests: pytest.Subtests) -> None:
     """What is deleted stays deleted; for what was never there, the error says where to look."""
     store.create(_integration("int_gone", "Splunk"))
     store.delete("int_gone")
     before = store.records()
 
-    for enabled in (True, False):
-        with pytest.raises(NotFoundError, match="siem integrations list"):
-            store.set_enabled(missing, enabled)
-    assert store.records() == before
+    for missing, enabled in product(("int_x", "Splunk", "with\0nul", "int_gone"), (True, False)):
+        with subtests.test(missing=missing, enabled=enabled):
+            with pytest.raises(NotFoundError, match="siem integrations list"):
+                store.set_enabled(missing, enabled)
+            assert store.records() == before
 
 
 def test_what_no_key_opens_is_switched_all_the_same(store: IntegrationStore, engine: Engine) -> None:
