@@ -20,10 +20,10 @@ GUARD = Guard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
 
 @contextmanager
-def splunk_to(url: str, **options: Any) -> Iterator[SplunkHecSender]:
+def splunk_to(url: str, *, guard: Guard = GUARD, **options: Any) -> Iterator[SplunkHecSender]:
     """Give a sender to Splunk at the url, with these options of its destination."""
     config = SplunkHec.model_validate({"url": url, "token": TOKEN} | options)
-    sender = SplunkHecSender(config, GUARD, connections=2)
+    sender = SplunkHecSender(config, guard, connections=2)
     try:
         yield sender
     finally:
@@ -31,9 +31,9 @@ def splunk_to(url: str, **options: Any) -> Iterator[SplunkHecSender]:
 
 
 @contextmanager
-def webhook_to(url: str, **options: Any) -> Iterator[WebhookSender]:
+def webhook_to(url: str, *, guard: Guard = GUARD, **options: Any) -> Iterator[WebhookSender]:
     """Give a sender to the webhook at the url, with these options of its destination."""
-    sender = WebhookSender(Webhook.model_validate({"url": url, "connections": 4} | options), GUARD)
+    sender = WebhookSender(Webhook.model_validate({"url": url, "connections": 4} | options), guard)
     try:
         yield sender
     finally:

@@ -26,12 +26,11 @@ Pair = tuple[HecReceiver, HecReceiver, SplunkHecSender]
 
 
 @contextmanager
-def _splunks(monkeypatch: pytest.MonkeyPatch, at_a: Script, **options: Any) -> Iterator[Pair]:
+def _splunks(at_a: Script, **options: Any) -> Iterator[Pair]:
     """Give Splunk A, Splunk B, and a sender to the name."""
-    monkeypatch.setattr("tests.destinations.senders.GUARD", Guard(NETWORKS, FOLLOWS))
     with HecReceiver(at_a, host=A) as one, HecReceiver(AckSplunk(), host=B, port=one.port) as other:
         url = f"http://{HOST}:{one.port}/services/collector/event"
-        with splunk_to(url, batch_events=1, **options) as sender:
+        with splunk_to(url, guard=Guard(NETWORKS, FOLLOWS), batch_events=1, **options) as sender:
             yield one, other, sender
 
 
@@ -50,7 +49,7 @@ def test_questions_follow_their_requests(monkeypatch: pytest.MonkeyPatch) -> Non
         name.ips = [B]
         return splunk(request)
 
-    with _splunks(monkeypatch, moves, use_ack=True) as (one, other, sender):
+    with _splunks(moves, use_ack=True) as (one, other, sender):
         _send(sender)
         assert (len(one.posts), len(other.posts)) == (PARTS, 0)
         _send(sender)
@@ -72,7 +71,7 @@ def test_a_connection_that_ends_amid_a_sending_is_replaced_by_one_to_the_same_ad
         action = splunk(request)
         return replace(action, headers={**action.headers, "Connection": "close"})
 
-    with _splunks(monkeypatch, hangs_up, use_ack=True) as (one, other, sender):
+    with _splunks(hangs_up, use_ack=True) as (one, other, sender):
         _send(sender)
         assert (len(one.posts), len(other.requests)) == (PARTS, 0)
 
@@ -86,6 +85,6 @@ def test_without_acknowledgement_each_request_follows_the_name(monkeypatch: pyte
         name.ips = [B]
         return splunk(request)
 
-    with _splunks(monkeypatch, moves) as (one, other, sender):
+    with _splunks(moves) as (one, other, sender):
         _send(sender)
         assert (len(one.posts), len(other.posts)) == (1, PARTS - 1)

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_one_that_hangs_is_not_waited_for() -> None:
 @pytest.mark.slow
 def test_what_would_not_be_answered_in_time_is_not_begun() -> None:
     """A request that is cut off by the end of the sending would only be sent once more."""
-    limits = {"batch_events": EVENTS // 3, "timeout_seconds": 5.0}
+    limits: dict[str, Any] = {"batch_events": EVENTS // 3, "timeout_seconds": 5.0}
     with HecReceiver(rate=RATE) as splunk, splunk_to(splunk.url, **limits) as sender:
         results = sender.send(attempt := attempt_of(EVENTS, padding=PADDING), time.monotonic() + 2.9)
 

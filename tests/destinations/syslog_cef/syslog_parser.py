@@ -1,6 +1,7 @@
 """Readers of syslog's headers, written from RFC 3164 and RFC 5424 alone, and of its frames."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.demo.syslog_receiver import Bounds, NotSyslog, take_frames
@@ -47,3 +48,8 @@ def read_frames(stream: bytes, bounds: Bounds) -> list[bytes]:
     if unread:
         raise NotSyslog(f"the last frame does not end: {bytes(unread[:100])!r}")
     return messages
+
+
+def ids(messages: Sequence[bytes]) -> list[str]:
+    """Read the ids of events out of messages about them."""
+    return [message.partition(b" externalId=")[2].split(b" ")[0].decode() for message in messages]

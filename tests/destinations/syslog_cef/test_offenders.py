@@ -9,6 +9,7 @@ import pytest
 
 from tests.destinations.batches import attempt_of, next_attempt, soon
 from tests.destinations.senders import syslog_to
+from tests.destinations.syslog_cef.syslog_parser import ids
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Behaviour, Visit, closes, reads, resets
@@ -44,11 +45,6 @@ class Picky:
                 self.ending(visit)
                 return
         visit.end_in_order()
-
-
-def ids(messages: list[bytes]) -> list[str]:
-    """Read the ids of events out of messages."""
-    return [message.partition(b" externalId=")[2].split(b" ")[0].decode() for message in messages]
 
 
 @contextmanager

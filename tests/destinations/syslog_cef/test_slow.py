@@ -8,7 +8,7 @@ import pytest
 
 from tests.destinations.batches import batch_with, messages, sendings
 from tests.destinations.senders import syslog_to
-from tests.destinations.syslog_cef.test_offenders import ids
+from tests.destinations.syslog_cef.syslog_parser import ids
 from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.syslog_behaviours import Visit, slowly, stalls

@@ -55,7 +55,7 @@ def test_a_single_event_is_a_batch_as_well() -> None:
 def test_requests_stay_within_the_limits(body: str) -> None:
     """Neither more events than `batch_events`, nor more bytes than `batch_bytes`, commas and all."""
     for limit in (1_356, 1_357):
-        limits = {"batch_events": 7, "batch_bytes": limit}
+        limits: dict[str, Any] = {"batch_events": 7, "batch_bytes": limit}
         with WebhookReceiver() as endpoint, webhook_to(endpoint.url, body=body, **limits) as sender:
             sender.send(attempt_of(30), soon())
             sender.send(attempt_of(30, padding=200), soon())

@@ -16,7 +16,6 @@ from worker.model.batches import SETTLED, DeliveryAttempt
 from worker.model.deliveries import MAX_REQUESTS, Assurance, Verdict
 from worker.model.errors import InvalidIntegration
 from worker.model.settlement import RetryPolicy, settle_results
-from worker.transports.guard import Guard
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
@@ -139,16 +138,6 @@ def test_a_retry_has_the_same_id_and_is_signed_anew() -> None:
     assert early.headers["webhook-signature"] != late.headers["webhook-signature"]
 
 
-def test_only_what_is_open_is_sent() -> None:
-    """What an earlier attempt has settled is not sent again, nor ruled upon."""
-    attempt = attempt_of(5, carried=[SETTLED, 1, SETTLED, 2, SETTLED])
-    with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        assert verdicts(attempt, sender.send(attempt, soon())) == {"e1": ACCEPTED, "e3": ACCEPTED}
-
-    assert endpoint.ids == {"e1": 1, "e3": 1}
-    assert list(attempt.request_counts) == [SETTLED, 2, SETTLED, 3, SETTLED]
-
-
 def test_nothing_open_is_nothing_to_do() -> None:
     """A batch whose events are all settled sends nothing."""
     attempt = attempt_of(1, carried=[SETTLED])
@@ -238,17 +227,6 @@ def test_an_unreachable_endpoint_is_described() -> None:
     assert set(verdicts(attempt, results).values()) == {RETRY}
     assert set(failures(attempt, results).values()) == {"connect_failed"}
     assert 0 < sum(attempt.request_counts) < 20
-
-
-def test_a_closed_network_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the allow-list, loopback is no place for an endpoint, and nobody dials it."""
-    monkeypatch.setattr("tests.destinations.senders.GUARD", Guard([]))
-    with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        results = sender.send(attempt := attempt_of(3), soon())
-
-    assert set(verdicts(attempt, results).values()) == {RETRY}
-    assert set(failures(attempt, results).values()) == {"address_refused"}
-    assert endpoint.requests == []
 
 
 def test_tls_options_that_cannot_be_read_are_told_at_once() -> None:

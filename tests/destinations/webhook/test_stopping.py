@@ -120,18 +120,6 @@ def test_refusals_stop_nothing() -> None:
     assert len(endpoint.requests) == 30
 
 
-def test_after_the_deadline_nothing_is_sent() -> None:
-    """A batch that comes late is put off without a request."""
-    attempt = attempt_of(5)
-    with WebhookReceiver() as endpoint, webhook_to(endpoint.url) as sender:
-        results = sender.send(attempt, time.monotonic())
-
-    assert set(verdicts(attempt, results).values()) == {RETRY}
-    assert set(failures(attempt, results).values()) == {"out_of_time"}
-    assert endpoint.requests == []
-    assert set(attempt.request_counts) == {0}
-
-
 def test_the_deadline_ends_what_hangs() -> None:
     """Requests in flight end with it, and no more are started."""
     attempt = attempt_of(8)
