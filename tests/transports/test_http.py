@@ -1,4 +1,7 @@
-"""HTTP over real sockets: what is sent, what comes back, and what is never done behind our back."""
+"""HTTP over real sockets: what is sent, what comes back, and what is never done behind our back.
+
+What holds for libcurl as well runs by both ways.
+"""
 
 import threading
 from collections.abc import Callable
@@ -7,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers, answers_once
+from tests.transports.ways import PostTo, each_http
+from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 from worker.transports.http_response import MOST_BODY
 
@@ -49,40 +54,51 @@ def test_header_names_of_a_reply_are_found_in_any_case(transport: HttpTransport)
         assert transport.post(endpoint.url(), {}, b"", 10).headers["retry-after"] == "7"
 
 
-def test_every_status_is_a_reply(transport: HttpTransport) -> None:
-    """Nothing is followed, retried or raised here: one request, and its status is for the verdict."""
-    for status in [204, 301, 302, 303, 307, 308, 400, 401, 403, 413, 429, 500, 503]:
+@each_http
+def test_every_status_is_a_reply(guard: Guard, posting_to: PostTo) -> None:
+    """Nothing is followed, authenticated or retried here: one request, and its status is for the verdict."""
+    for status in (200, 204, 301, 302, 303, 307, 308, 400, 401, 403, 407, 413, 429, 500, 503):
         with Endpoint(answers()) as elsewhere:
-            location = f"Location: {elsewhere.url()}\r\nRetry-After: 0\r\n" if status != 204 else ""
-            length = "Content-Length: 0\r\n" if status != 204 else ""
-            reply = f"HTTP/1.1 {status} Whatever\r\n{location}{length}\r\n".encode()
-            with Endpoint(answers(reply)) as endpoint:
-                assert transport.post(endpoint.url(), HEADERS, b"x", 10).status == status, status
+            lines = [
+                f"HTTP/1.1 {status} Whatever",
+                f"Location: {elsewhere.url()}",
+                "Retry-After: 0",
+                "WWW-Authenticate: Basic",
+                "Proxy-Authenticate: Basic",
+                *([] if status == 204 else ["Content-Length: 0"]),
+            ]
+            reply = "\r\n".join([*lines, "", ""]).encode()
+            with Endpoint(answers(reply)) as endpoint, posting_to(guard, endpoint.url(), HEADERS) as post:
+                assert post(b"x").status == status
             assert len(endpoint.requests) == 1, status
             assert elsewhere.accepted == 0, status
 
 
+@each_http
 def test_proxies_of_the_environment_are_ignored(
-    transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
+    guard: Guard, posting_to: PostTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy would dial for us, past the guard."""
     with Endpoint(answers()) as proxy, Endpoint(answers()) as endpoint:
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-
-        transport.post(endpoint.url(), {}, b"x", 10)
+        with posting_to(guard, endpoint.url()) as post:
+            post(b"x")
 
         assert proxy.accepted == 0
         assert endpoint.accepted == 1
 
 
-def test_netrc_is_ignored(transport: HttpTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Credentials of whoever runs the worker go to nobody."""
+@each_http
+def test_netrc_is_ignored(
+    guard: Guard, posting_to: PostTo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Credentials of the account that runs the worker are sent to no destination."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password something\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with Endpoint(answers()) as endpoint:
-        transport.post(endpoint.url(), {}, b"x", 10)
+    with Endpoint(answers()) as endpoint, posting_to(guard, endpoint.url()) as post:
+        post(b"x")
 
     assert b"Authorization" not in endpoint.requests[0]
 
@@ -157,11 +173,12 @@ def _echoing() -> Behaviour:
     return behave
 
 
-def test_a_connection_closed_while_idle_is_replaced(transport: HttpTransport) -> None:
+@each_http
+def test_a_connection_closed_while_idle_is_replaced(guard: Guard, posting_to: PostTo) -> None:
     """A server that tires of an idle connection costs a new one, not an error."""
-    with Endpoint(answers_once()) as endpoint:
+    with Endpoint(answers_once()) as endpoint, posting_to(guard, endpoint.url()) as post:
         for number in range(1, 4):
-            assert transport.post(endpoint.url(), {}, b"x", 10).status == 200
+            assert post(b"x").status == 200
             assert endpoint.left.wait(10)
             endpoint.left.clear()
             assert endpoint.accepted == number
@@ -178,7 +195,8 @@ def test_a_closed_transport_has_no_connections(transport: HttpTransport) -> None
         assert endpoint.accepted == 2
 
 
-def test_an_early_answer_is_read(transport: HttpTransport) -> None:
+@each_http
+def test_an_early_answer_is_read(guard: Guard, posting_to: PostTo) -> None:
     """A server that refuses a large body before it has all of it is heard, and not mistaken for a fault."""
 
     def behave(visit: Visit) -> None:
@@ -187,5 +205,5 @@ def test_an_early_answer_is_read(transport: HttpTransport) -> None:
         while visit.connection.recv(1_000_000):
             pass
 
-    with Endpoint(behave) as endpoint:
-        assert transport.post(endpoint.url(), {}, bytes(5_000_000), 10).status == 413
+    with Endpoint(behave) as endpoint, posting_to(guard, endpoint.url()) as post:
+        assert post(bytes(5_000_000)).status == 413

@@ -1,17 +1,14 @@
 """Everything that can go wrong with HTTP over real sockets, by both ways, and how it is reported."""
 
-import contextlib
 import socket
 import struct
-from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.transports.curl.flights import post, posting
 from tests.transports.endpoint import OK, Endpoint, Visit, answers, answers_once
-from worker.integrations import TlsOptions
+from tests.transports.ways import PostTo, each_http, over_libcurl, over_sockets
 from worker.model.errors import (
     AddressRefused,
     ConnectFailed,
@@ -21,33 +18,16 @@ from worker.model.errors import (
     TransportError,
 )
 from worker.transports.guard import Guard
-from worker.transports.http import HttpTransport
 
 SECRET = "hunter2-hunter2"
 HEADERS = {"Authorization": f"Splunk {SECRET}", "Content-Type": "application/json"}
 
-Send = Callable[[Guard, str, Mapping[str, str]], None]
 
-
-def over_sockets(guard: Guard, url: str, headers: Mapping[str, str]) -> None:
-    """Post as to Splunk."""
-    with contextlib.closing(HttpTransport(guard, TlsOptions(), connections=1)) as transport:
-        transport.post(url, headers, b"x", 10)
-
-
-def over_libcurl(guard: Guard, url: str, headers: Mapping[str, str]) -> None:
-    """Post as to a webhook."""
-    with posting(guard, url, headers=dict(headers)) as many:
-        post(many)
-
-
-each_way = pytest.mark.parametrize("send", [over_sockets, over_libcurl])
-
-
-def failure(send: Send, guard: Guard, url: str) -> TransportError | None:
+def failure(posting_to: PostTo, guard: Guard, url: str) -> TransportError | None:
     """Return what the sending fails with, if it does."""
     try:
-        send(guard, url, HEADERS)
+        with posting_to(guard, url, HEADERS) as post:
+            post(b"x")
     except TransportError as error:
         return error
     return None
@@ -63,7 +43,7 @@ NO_ANSWERS = {
     b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab": "did not answer in HTTP",
 }
 #: Of these, the other way has tests of its own, or makes something else.
-NO_ANSWERS_BY_WAY: dict[Send, dict[bytes, str]] = {
+NO_ANSWERS_BY_WAY: dict[PostTo, dict[bytes, str]] = {
     over_sockets: {
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n": "broke off its answer half-way",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n": "broke off its answer half-way",
@@ -81,20 +61,20 @@ NO_ANSWERS_BY_WAY: dict[Send, dict[bytes, str]] = {
 }
 
 
-@each_way
-def test_an_answer_that_is_none_is_reported(guard: Guard, send: Send) -> None:
+@each_http
+def test_an_answer_that_is_none_is_reported(guard: Guard, posting_to: PostTo) -> None:
     """Whatever comes instead of a whole HTTP answer, the message says what it was and where from."""
-    for reply, words in (NO_ANSWERS | NO_ANSWERS_BY_WAY[send]).items():
+    for reply, words in (NO_ANSWERS | NO_ANSWERS_BY_WAY[posting_to]).items():
         with Endpoint(answers_once(reply)) as endpoint:
-            lost = failure(send, guard, endpoint.url())
+            lost = failure(posting_to, guard, endpoint.url())
 
         assert isinstance(lost, ConnectionLost), reply[:60]
         assert str(lost).startswith(f"127.0.0.1:{endpoint.port} {words}"), reply[:60]
         assert endpoint.accepted == 1, reply[:60]
 
 
-@each_way
-def test_a_reset_is_reported(guard: Guard, send: Send) -> None:
+@each_http
+def test_a_reset_is_reported(guard: Guard, posting_to: PostTo) -> None:
     """A peer that resets the connection, as crashing servers do, is named as such."""
 
     def resets(visit: Visit) -> None:
@@ -102,12 +82,16 @@ def test_a_reset_is_reported(guard: Guard, send: Send) -> None:
         # To close without lingering is to reset.
         visit.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    with Endpoint(resets) as endpoint, pytest.raises(ConnectionLost, match="reset the connection"):
-        send(guard, endpoint.url(), HEADERS)
+    with (
+        Endpoint(resets) as endpoint,
+        posting_to(guard, endpoint.url()) as post,
+        pytest.raises(ConnectionLost, match="reset the connection"),
+    ):
+        post(b"x")
 
 
-@each_way
-def test_failures_to_connect_are_reported(guard: Guard, send: Send) -> None:
+@each_http
+def test_failures_to_connect_are_reported(guard: Guard, posting_to: PostTo) -> None:
     """In the very words of the guard, by either way."""
     failures: dict[str, tuple[type[TransportError], str]] = {
         "http://10.0.0.5:8088/x": (
@@ -124,33 +108,39 @@ def test_failures_to_connect_are_reported(guard: Guard, send: Send) -> None:
         "http://127.255.255.255:443/x": (ConnectFailed, "no route to 127.255.255.255:443"),
     }
     for url, (kind, words) in failures.items():
-        failed = failure(send, guard, url)
+        failed = failure(posting_to, guard, url)
 
         assert isinstance(failed, kind), url
         assert words in str(failed), url
 
 
 @pytest.mark.parametrize("url", ["", "siem.example.com", "ftp://siem.example.com/", "http://", "https://.a/"])
-@each_way
-def test_a_url_that_is_none_is_reported(guard: Guard, send: Send, url: str) -> None:
+@each_http
+def test_a_url_that_is_none_is_reported(guard: Guard, posting_to: PostTo, url: str) -> None:
     """The field is named, and what would be right."""
-    with pytest.raises(InvalidIntegration, match=r"url: cannot be used; give an address like https://"):
-        send(guard, url, HEADERS)
+    cannot_be_used = r"url: cannot be used; give an address like https://"
+    with pytest.raises(InvalidIntegration, match=cannot_be_used), posting_to(guard, url) as post:
+        post(b"x")
 
 
 @pytest.mark.parametrize("url", ["http://a:99999/", "http://[::1/"])
 def test_a_url_that_cannot_be_taken_apart_is_reported(guard: Guard, url: str) -> None:
     """The same holds for its parts."""
-    with pytest.raises(InvalidIntegration, match=r"url: cannot be used; give an address like https://"):
-        over_sockets(guard, url, HEADERS)
+    cannot_be_used = r"url: cannot be used; give an address like https://"
+    with pytest.raises(InvalidIntegration, match=cannot_be_used), over_sockets(guard, url) as post:
+        post(b"x")
 
 
-@each_way
+@each_http
 @pytest.mark.parametrize("value", [f"{SECRET}\r\nX: y", f"{SECRET}\n", f"{SECRET}\0", f"{SECRET}€"])
-def test_a_header_cannot_be_broken_out_of(guard: Guard, send: Send, value: str) -> None:
+def test_a_header_cannot_be_broken_out_of(guard: Guard, posting_to: PostTo, value: str) -> None:
     """A value with a line break is refused before anything is sent, by its name, not repeated."""
-    with Endpoint(answers()) as endpoint, pytest.raises(InvalidIntegration) as refused:
-        send(guard, endpoint.url(), {"X-Api-Key": value})
+    with (
+        Endpoint(answers()) as endpoint,
+        pytest.raises(InvalidIntegration) as refused,
+        posting_to(guard, endpoint.url(), {"X-Api-Key": value}) as post,
+    ):
+        post(b"x")
 
     assert refused.value.field == "header X-Api-Key"
     assert SECRET not in str(refused.value)
@@ -160,11 +150,14 @@ def test_a_header_cannot_be_broken_out_of(guard: Guard, send: Send, value: str) 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "a\r\nb", "ä"])
 def test_a_header_name_cannot_be_broken_out_of(guard: Guard, name: str) -> None:
     """The same holds for names."""
-    with pytest.raises(InvalidIntegration, match="header"):
-        over_sockets(guard, "http://127.0.0.1:1/", {name: "value"})
+    with (
+        over_sockets(guard, "http://127.0.0.1:1/", {name: "value"}) as post,
+        pytest.raises(InvalidIntegration, match="header"),
+    ):
+        post(b"x")
 
 
-@each_way
+@each_http
 @given(
     head=st.sampled_from(
         [b"", b"HTTP/1.1 ", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]
@@ -172,11 +165,11 @@ def test_a_header_name_cannot_be_broken_out_of(guard: Guard, name: str) -> None:
     rest=st.binary(max_size=200),
 )
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_nothing_else_escapes(guard: Guard, send: Send, head: bytes, rest: bytes) -> None:
+def test_nothing_else_escapes(guard: Guard, posting_to: PostTo, head: bytes, rest: bytes) -> None:
     """Whatever bytes come back, the outcome is a reply or one of our own errors without the secret in it."""
     with Endpoint(answers_once(head + rest)) as endpoint:
-        error = failure(send, guard, endpoint.url())
+        error = failure(posting_to, guard, endpoint.url())
 
     assert type(error) in {type(None), ConnectionLost}
     assert SECRET not in f"{error} {error!r}"
-    assert error is None or error.__context__ is None or send is over_libcurl
+    assert error is None or error.__context__ is None or posting_to is over_libcurl

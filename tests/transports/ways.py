@@ -1,16 +1,19 @@
-"""The three ways by which a SIEM is reached over TLS, each as a function that sends once and returns the end.
+"""The ways by which a SIEM is reached: three over TLS, each a function that sends once; both ways of HTTP.
 
-What is said of a server's certificate, and of ours, must not depend on the way.
+What is said of a server's certificate, of ours, and of HTTP must not depend on the way.
 """
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
+
+import pytest
 
 from tests.transports.curl.flights import post, posting
 from worker.integrations import TlsOptions
 from worker.model.errors import TlsFailed
+from worker.transports.curl.exchange import CurlResponse
 from worker.transports.guard import Guard
-from worker.transports.http import HttpTransport
+from worker.transports.http import HttpReply, HttpTransport
 from worker.transports.syslog.connection import SyslogTarget
 from worker.transports.syslog.stream import SyslogStream
 
@@ -48,3 +51,26 @@ def refusal(way: str, guard: Guard, port: int, options: TlsOptions, size: int = 
     except TlsFailed as failed:
         return failed
     raise AssertionError(f"{size} bytes were not refused, by way of {way}")
+
+
+#: What posts a body to one url, again and again, and returns the answer.
+Post = Callable[[bytes], HttpReply | CurlResponse]
+PostTo = Callable[..., AbstractContextManager[Post]]
+
+
+@contextmanager
+def over_sockets(guard: Guard, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Post]:
+    """Post as to Splunk, over one transport."""
+    with closing(HttpTransport(guard, TlsOptions(), connections=1)) as transport:
+        yield lambda body: transport.post(url, dict(headers or {}), body, SECONDS)
+
+
+@contextmanager
+def over_libcurl(guard: Guard, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Post]:
+    """Post as to a webhook, over one transport."""
+    with posting(guard, url, headers=headers) as many:
+        yield lambda body: post(many, body, SECONDS)
+
+
+#: Both ways of HTTP, for tests that hold for either.
+each_http = pytest.mark.parametrize("posting_to", [over_sockets, over_libcurl])

@@ -1,13 +1,12 @@
 """HTTP by libcurl over real sockets: what is sent, what comes back, what is never done behind our back."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.receivers.scripts import http_date
 from tests.transports.curl.flights import post, posting
-from tests.transports.endpoint import OK, Endpoint, Visit, answers, answers_once
+from tests.transports.endpoint import OK, Endpoint, Visit, answers
 from worker.model.errors import ConnectionLost
 from worker.transports.guard import Guard
 from worker.transports.http_response import MOST_BODY
@@ -69,20 +68,6 @@ def test_a_large_body_does_not_wait_for_leave(guard: Guard) -> None:
     assert b"Expect" not in endpoint.requests[0].partition(b"\r\n\r\n")[0]
 
 
-def test_every_status_is_an_answer(guard: Guard) -> None:
-    """Nothing is followed, authenticated or retried here: one request, its status is for the verdict."""
-    for status in [200, 204, 301, 302, 303, 307, 308, 400, 401, 403, 407, 413, 500, 503]:
-        with Endpoint(answers()) as elsewhere:
-            wishes = (f"Location: {elsewhere.url()}", "WWW-Authenticate: Basic", "Proxy-Authenticate: Basic")
-            with (
-                Endpoint(answers(reply(status, *wishes))) as endpoint,
-                posting(guard, endpoint.url()) as many,
-            ):
-                assert post(many).status == status, status
-            assert len(endpoint.requests) == 1, status
-            assert elsewhere.accepted == 0, status
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("7", 7.0), ("0", None), ("soon", None), ("-5", None), ("Wed, 21 Oct 2015 07:28:00 GMT", None)],
@@ -122,29 +107,6 @@ def test_the_wish_of_one_answer_is_not_that_of_the_next(guard: Guard) -> None:
             (9.0, b"busy"),
             (None, b""),
         ]
-
-
-def test_proxies_of_the_environment_are_ignored(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy would dial for us, past the guard."""
-    with Endpoint(answers()) as proxy, Endpoint(answers()) as endpoint:
-        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        with posting(guard, endpoint.url()) as many:
-            post(many)
-
-        assert proxy.accepted == 0
-        assert endpoint.accepted == 1
-
-
-def test_netrc_is_ignored(guard: Guard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Credentials of whoever runs the worker go to nobody."""
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password something\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with Endpoint(answers()) as endpoint, posting(guard, endpoint.url()) as many:
-        post(many)
-
-    assert b"Authorization" not in endpoint.requests[0]
 
 
 def test_nothing_is_remembered(guard: Guard) -> None:
@@ -194,29 +156,6 @@ def test_of_a_body_no_more_is_kept_than_is_needed(
 
         assert lengths == [MOST_BODY, MOST_BODY]
         assert endpoint.accepted == connections
-
-
-def test_an_early_answer_is_read(guard: Guard) -> None:
-    """A server that refuses a large body before it has all of it is heard, and not mistaken for a fault."""
-
-    def behave(visit: Visit) -> None:
-        visit.connection.recv(100)
-        visit.connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        while visit.connection.recv(1_000_000):
-            pass
-
-    with Endpoint(behave) as endpoint, posting(guard, endpoint.url()) as many:
-        assert post(many, bytes(5_000_000)).status == 413
-
-
-def test_a_connection_closed_while_idle_is_replaced(guard: Guard) -> None:
-    """A server that tires of an idle connection costs a new one, not an error."""
-    with Endpoint(answers_once()) as endpoint, posting(guard, endpoint.url()) as many:
-        for number in range(1, 4):
-            assert post(many).status == 200
-            assert endpoint.left.wait(10)
-            endpoint.left.clear()
-            assert endpoint.accepted == number
 
 
 def test_libcurl_sends_nothing_a_second_time(guard: Guard) -> None:
