@@ -1,4 +1,4 @@
-"""What customers are told of the formats, sentence by sentence, held against what is written.
+"""What the documentation says of the formats, sentence by sentence, held against what is written.
 
 Each test quotes the documentation that it holds to. The table of CEF's fields is read for all eleven types,
 each with a policy and without one, with every decision and with none.

@@ -104,7 +104,7 @@ def test_no_event_is_carried_by_more_requests_than_four(sender_of: SenderTo) -> 
     assert attempt.request_counts[1] == MAX_REQUESTS
 
 
-def test_several_events_go_on_in_parts_that_can_be_told_apart() -> None:
+def test_several_events_go_on_in_parts_that_can_be_distinguished() -> None:
     """What is left of the requests decides how a batch is cut, whatever used them up."""
     attempt = attempt_of(9, carried=[0] + [MAX_REQUESTS - 2] * 8)
     sizes: list[int] = []

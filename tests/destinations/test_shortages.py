@@ -1,4 +1,4 @@
-"""What this process lacks is charged to nobody: no attempt, no verdict, no dead letter."""
+"""What this process lacks is charged to no destination: no attempt, no verdict, no dead letter."""
 
 import errno
 import itertools
@@ -338,13 +338,13 @@ def test_a_watch_without_a_thread_fails_no_batch(monkeypatch: pytest.MonkeyPatch
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        watch.follow(Ended(), lambda: ended.append("told"))
+        watch.follow(Ended(), lambda: ended.append("reported"))
     watch.wait_until_over()
-    assert ended == ["told"]
+    assert ended == ["reported"]
 
 
-def test_what_is_taken_back_without_a_timer_is_told_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next sending tells of it, or the end of the sender."""
+def test_what_is_taken_back_without_a_timer_is_reported_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next sending reports it, or the end of the sender."""
     written: list[int] = []
     parts = WithdrawnParts(lambda part: written.append(len(part.events)))
 

@@ -1,4 +1,4 @@
-"""Certificates for the receivers that nobody here wrote, as files, and as an integration trusts them."""
+"""Certificates for the receivers of others, as files, and as an integration trusts them."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 from tests.interop.programs import PEERS
 
 HOST = "siem.test"
-#: The library tells changes apart by whole seconds.
+#: The library distinguishes changes by whole seconds.
 _LATER = 10
 
 
@@ -20,7 +20,7 @@ class HostsFile:
     """Leads one name to addresses that may be changed."""
 
     def __init__(self, directory: Path, ips: Sequence[str]) -> None:
-        """Write the file; without the library, the test is skipped, and told how to get it."""
+        """Write the file; without the library, the test is skipped, and says how to get it."""
         library = next(PEERS.glob("usr/lib/*/libnss_wrapper.so"), None)
         if library is None:
             pytest.skip("nss_wrapper is not here: run .ci/peers, which brings it")

@@ -1,4 +1,4 @@
-"""Programs that nobody here wrote, as `.ci/peers` unpacks them, run by a test on loopback.
+"""Programs of others, as `.ci/peers` unpacks them, run by a test on loopback.
 
 In comes a command that stays in the foreground; out comes a process that is ended by its id, and whose every
 word is kept for the message of the test that fails.
@@ -24,7 +24,7 @@ _LISTENS = "0A"
 
 
 def unpacked(program: str) -> Path:
-    """Find the program; where it is not, the test is skipped, and told how to get it."""
+    """Find the program; where it is not, the test is skipped, and says how to get it."""
     path = PEERS / "usr" / "sbin" / program
     if not path.is_file():
         pytest.skip(f"{program} is not here: run .ci/peers, which brings it")
@@ -119,8 +119,8 @@ class Program:
         assert self._process is not None
         if self._process.poll() is not None:
             return True
-        # Nobody connects only to see whether somebody is there: rsyslog 8.2302 closes a descriptor twice when
-        # a handshake fails, and may then write a log into the next connection.
+        # A connection is not made only to see whether something is there: rsyslog 8.2302 closes a descriptor
+        # twice when a handshake fails, and may then write a log into the next connection.
         return (
             _ports("tcp", _LISTENS) >= set(self._tcp)
             and _ports("udp") >= set(self._udp)
@@ -129,7 +129,7 @@ class Program:
 
 
 def sockets(protocol: str) -> list[list[str]]:
-    """Return what Linux tells of the sockets of `tcp` or `udp` on IPv4, column by column."""
+    """Return what Linux says of the sockets of `tcp` or `udp` on IPv4, column by column."""
     return [line.split() for line in Path(f"/proc/net/{protocol}").read_text().splitlines()[1:]]
 
 

@@ -32,7 +32,7 @@ def sender_to(destination: dict[str, Any]) -> Iterator[Sender]:
 
 
 def attempt_of(count: int) -> DeliveryAttempt:
-    """Make a batch of events that nobody has tried to send yet."""
+    """Make a batch of events that were not sent yet."""
     events = [queued(msgspec.json.encode(event)) for event in traffic(count)]
     order = WorkOrder("int_1", 0, 1)
     return DeliveryAttempt(Batch(order, events, b"{}", bytes(count), 0, 1_000, time.monotonic(), [], []))

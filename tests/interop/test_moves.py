@@ -95,7 +95,7 @@ def _destinations(fleet: Fleet, directory: Path, credentials: Credentials) -> It
 
 
 class Traffic:
-    """Publishes one event after the other while its `with` block lasts; tells how many there were."""
+    """Publishes one event after the other while its `with` block lasts; counts how many there were."""
 
     def __init__(self, fleet: Fleet) -> None:
         """Take the fleet to publish to."""

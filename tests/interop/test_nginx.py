@@ -208,7 +208,7 @@ def test_nginx_demands_a_certificate(
         events = publish(fleet, "known", 500)
         publish(fleet, "stranger", 5)
         # As many as were routed together; the others wait behind them.
-        wait_until(lambda: fleet.rows(stranger), "what nginx refuses is told")
+        wait_until(lambda: fleet.rows(stranger), "what nginx refuses is reported")
         rows = fleet.rows(stranger)
         # Held events are never settled, and other tests wait for that.
         fleet.store.delete(stranger)

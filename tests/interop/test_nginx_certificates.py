@@ -43,7 +43,7 @@ def nginx(credentials: Credentials, tmp_path: Path) -> Iterator[Nginx]:
 def test_no_event_dies_for_want_of_a_certificate(
     nginx: Nginx, credentials: Credentials, tmp_path: Path, kind: str, shown: str
 ) -> None:
-    """A 400 of nginx is none of the event's: a setting mends it, which the hint names."""
+    """A 400 of nginx is none of the event's: a setting corrects it, which the hint names."""
     options = credentials.options(mutual=False)
     if shown != "none":
         folder = tmp_path / "stranger"

@@ -1,7 +1,7 @@
 """What a receiver's silence, its closing and its refusal are worth, by rsyslog's and syslog-ng's own manners.
 
 Whether they close in answer to our end of the connection decides whether a batch counts as received; whether
-they would have us at all is told only after the handshake, by when much may have been sent.
+they would have us at all is reported only after the handshake, by when much may have been sent.
 """
 
 from collections.abc import Iterator

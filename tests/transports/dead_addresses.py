@@ -1,4 +1,4 @@
-"""Addresses of loopback where nobody answers, as at a dead host: their queue of connections is full."""
+"""Addresses of loopback where nothing answers, as at a dead host: their queue of connections is full."""
 
 import contextlib
 import socket

@@ -58,7 +58,7 @@ def guard() -> Guard:
 
 
 def test_idle_connections_make_room_for_busy_ones(guard: Guard, places: int) -> None:
-    """Whoever keeps them, and the one first that has rested longest; nobody is refused meanwhile."""
+    """Whatever keeps them, and the one first that has rested longest; none is refused meanwhile."""
     with ExitStack() as stack:
         endpoints = [stack.enter_context(Endpoint(answers())) for _ in range(3 * places)]
         senders = [stack.enter_context(posting(guard, one.url())) for one in endpoints]
@@ -72,7 +72,7 @@ def test_idle_connections_make_room_for_busy_ones(guard: Guard, places: int) -> 
 
 
 def test_connections_are_counted_by_their_other_end(monkeypatch: pytest.MonkeyPatch, guard: Guard) -> None:
-    """Also where the system does not tell their state, for a heartbeat rests on that; but no datagrams."""
+    """Also where the system does not show their state, for a heartbeat rests on that; but no datagrams."""
     monkeypatch.delattr(socket, "TCP_INFO")
     with Endpoint(answers()) as endpoint:
         peer = f"127.0.0.1:{endpoint.port}"
@@ -203,14 +203,14 @@ def test_the_pool_goes_on_with_the_threads_that_it_has(monkeypatch: pytest.Monke
 def test_one_line_when_it_is_short_and_one_when_that_is_over(caplog: pytest.LogCaptureFixture) -> None:
     """Not one for each batch."""
     now = 100.0
-    told = ShortageLog(lambda: now)
+    reported = ShortageLog(lambda: now)
     for _ in range(50):
-        told.note(Resource.PORTS, "cannot connect to 10.0.0.1:443: Cannot assign requested address")
+        reported.note(Resource.PORTS, "cannot connect to 10.0.0.1:443: Cannot assign requested address")
         now += 1
-        assert told.current() == [Resource.PORTS]
+        assert reported.current() == [Resource.PORTS]
     assert len(caplog.messages) == 1
     now += OVER_AFTER
-    assert told.current() == []
+    assert reported.current() == []
     begun, over = caplog.messages
     assert begun.startswith("this process is short of local ports: cannot connect to 10.0.0.1:443")
     assert "counts as no attempt" in begun

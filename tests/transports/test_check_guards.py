@@ -34,7 +34,7 @@ def _reach(*workers: WorkerNetworks, own: Sequence[object] = ()) -> AllowedNetwo
 def test_every_worker_must_allow_it(
     workers: list[WorkerNetworks], own: Sequence[object], words: str | None
 ) -> None:
-    """One of an earlier release, which does not tell, neither opens nor closes it."""
+    """One of an earlier release, which does not say, neither opens nor closes it."""
     said = fleet_objection(ip_address("10.1.2.3"), _reach(*workers, own=own))
     assert (said is None) if words is None else words in (said or "")
 

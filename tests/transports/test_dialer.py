@@ -38,7 +38,7 @@ SHORT = 0.4
 
 @contextlib.contextmanager
 def dead(count: int, port: int) -> Iterator[list[str]]:
-    """Give so many addresses where nobody answers."""
+    """Give so many addresses where nothing answers."""
     with contextlib.ExitStack() as stack:
         for ip in DEAD[:count]:
             stack.enter_context(full_queue(ip, port))
@@ -126,7 +126,7 @@ def test_all_addresses_are_named_when_none_answers(guard: Guard, monkeypatch: py
 
 
 def test_refusals_take_no_time(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody listens at any of many addresses, that is known at once; the first four are named."""
+    """Where nothing listens at any of many addresses, that is known at once; the first four are named."""
     port = free_port()
     MovableName(monkeypatch, *(f"127.0.1.{last}" for last in range(1, 200)))
     with pytest.raises(
@@ -171,7 +171,7 @@ def test_a_family_that_this_machine_lacks_is_no_shortage(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("ips", [["::1"], ["::1", "::2"]], ids=len)
 def test_a_machine_without_ipv6_is_no_shortage(monkeypatch: pytest.MonkeyPatch, ips: list[str]) -> None:
-    """It never passes: the events count attempts, and whoever is on call reads of a failing integration."""
+    """It never passes: the events count attempts, and the people on call read of a failing integration."""
     MovableName(monkeypatch, *ips)
 
     def connect(_sock: socket.socket, _target: tuple[object, ...]) -> int:

@@ -62,7 +62,7 @@ def _handshake(guard: Guard, endpoint: Endpoint, options: TlsOptions, host: str 
     ],
 )
 def test_an_open_address_says_what_opens_it(guard: Guard, host: str, found: Candidate) -> None:
-    """Whether the allow-list was needed tells whether the workers need it, too."""
+    """Whether the allow-list was needed shows whether the workers need it, too."""
     assert candidates(guard, host, 443, AMPLE, datagrams=False) == [found]
 
 
@@ -71,7 +71,7 @@ def test_an_open_address_says_what_opens_it(guard: Guard, host: str, found: Cand
     ("host", "reason"), [("10.0.0.5", "a private address"), ("fe80::1%lo", "link-local")]
 )
 def test_a_closed_address_says_why(guard: Guard, host: str, reason: str, *, datagrams: bool) -> None:
-    """It is no error here, so that the open ones beside it can be told as well."""
+    """It is no error here, so that the open ones beside it can be reported as well."""
     [found] = candidates(guard, host, 514, AMPLE, datagrams=datagrams)
 
     assert found.objection is not None
@@ -116,12 +116,12 @@ def test_nobody_listens(guard: Guard) -> None:
 
 
 def test_everybody_is_silent(guard: Guard) -> None:
-    """Silence of all addresses is told from a refusal: it is a firewall that keeps silent."""
+    """Silence of all addresses is distinguished from a refusal: it is a firewall that keeps silent."""
     with full_queue(HOST) as port, pytest.raises(DeadlinePassed, match=f"no answer from 127.0.0.1:{port}"):
         connect_first(guard, HOST, [HOST, HOST], port, BRIEF)
 
 
-def test_a_handshake_tells_the_chain_that_is_trusted(guard: Guard, ca: trustme.CA) -> None:
+def test_a_handshake_shows_the_chain_that_is_trusted(guard: Guard, ca: trustme.CA) -> None:
     """The server's own certificate comes first, the one that we trust last, although it was not shown."""
     leaf = ca.create_child_ca().issue_cert(HOST, "localhost", common_name="splunk")
     with Endpoint(_reads, tls=server_context(leaf)) as endpoint:
@@ -168,7 +168,7 @@ def test_a_certificate_of_another_host_is_shown(guard: Guard, ca: trustme.CA) ->
 
 
 def test_a_certificate_of_nobody_known_is_shown(guard: Guard, tmp_path: Path) -> None:
-    """It is told by its name, so that one knows what to give as ca_pem."""
+    """It is reported by its name, so that one knows what to give as ca_pem."""
     certificate, key = self_signed()
     (tmp_path / "both.pem").write_bytes(certificate + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -181,7 +181,7 @@ def test_a_certificate_of_nobody_known_is_shown(guard: Guard, tmp_path: Path) ->
 
 
 def test_without_verification_the_chain_is_what_is_shown(guard: Guard, ca: trustme.CA) -> None:
-    """Nobody vouches for it, and it is worth knowing all the same."""
+    """No CA vouches for it, and it is worth knowing all the same."""
     with Endpoint(_reads, tls=server_context(ca.issue_cert("other.example.com"))) as endpoint:
         found = _handshake(guard, endpoint, TlsOptions(verify_tls=False))
 
@@ -242,7 +242,7 @@ def test_a_refusal_behind_the_handshake_is_heard(guard: Guard, ca: trustme.CA) -
             connection.hear_whether_let_in(AMPLE)
 
 
-def test_a_server_that_hangs_up_behind_the_handshake_is_told(guard: Guard, ca: trustme.CA) -> None:
+def test_a_server_that_hangs_up_behind_the_handshake_is_reported(guard: Guard, ca: trustme.CA) -> None:
     """It has not said why, so a client certificate is named as no more than a possibility."""
     context = server_context(ca.issue_cert(HOST))
     context.num_tickets = 0
@@ -278,7 +278,7 @@ def test_a_port_that_speaks_tls_is_known(
     version: ssl.TLSVersion,
     demands: bool,  # noqa: FBT001 - pytest passes it by name
 ) -> None:
-    """Whoever it trusts, and whoever trusts it: even a refusal in TLS is TLS."""
+    """Whichever CA it trusts, and whichever trusts it: even a refusal in TLS is TLS."""
     context = server_context(trustme.CA().issue_cert("other.example.com"))
     context.minimum_version = context.maximum_version = version
     with Endpoint(_reads, tls=demanding(context, ca) if demands else context) as endpoint:
@@ -286,7 +286,7 @@ def test_a_port_that_speaks_tls_is_known(
 
 
 def test_a_port_without_tls_is_known(guard: Guard) -> None:
-    """Plain text, silence and nobody at all are not TLS."""
+    """Plain text, silence and no listener at all are not TLS."""
     with Endpoint(lambda visit: visit.connection.sendall(b"HTTP/1.1 400 Bad\r\n\r\n")) as endpoint:
         assert not speaks_tls(guard, HOST, endpoint.port, AMPLE)
     with Endpoint(_reads) as endpoint:

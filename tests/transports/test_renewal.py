@@ -38,7 +38,7 @@ EPHEMERAL = Renewal(longest_life=0.0, look_up_every=0.0)
 AT_EASE = Renewal(longest_life=ENDLESS, look_up_every=ENDLESS)
 
 Send = Callable[[], object]
-#: Where a way leads: gives what sends once, and what tells how many connections each address has had.
+#: Where a way leads: gives what sends once, and what counts how many connections each address has had.
 Counts = Callable[[], tuple[int, int]]
 Way = contextlib.AbstractContextManager[tuple[Send, Counts]]
 
@@ -196,7 +196,7 @@ def test_a_name_that_is_gone_is_left_with_the_life_of_its_connection(
 def test_a_name_that_came_to_lead_to_a_closed_network_is_left(
     way: Callable[[Guard, trustme.CA], Way], ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guard judges each look-up: whoever holds the name gains nothing, and keeps nothing."""
+    """The guard judges each look-up: the owner of the name gains nothing, and keeps nothing."""
     name = MovableName(monkeypatch, A)
     with way(Guard(NETWORKS, FOLLOWS), ca) as (send, counts):
         send()

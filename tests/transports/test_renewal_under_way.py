@@ -69,7 +69,7 @@ def test_syslog_that_was_sent_just_before_a_move_is_still_watched(monkeypatch: p
     """A receiver that hangs up behind a batch may not have kept it, whether or not it is used again."""
     name = MovableName(monkeypatch, A)
     cue = threading.Event()
-    told: list[str] = []
+    reported: list[str] = []
     behaviour = on_cue(cue, resets(0))
     with (
         SyslogReceiver(behaviour, host=A) as one,
@@ -78,14 +78,14 @@ def test_syslog_that_was_sent_just_before_a_move_is_still_watched(monkeypatch: p
     ):
         monkeypatch.setattr(stream, "_pause_behind", lambda _: 0.0)
         monkeypatch.setattr(syslog_pool, "SUSPICIOUS", SOON)
-        stream.send(lines(1), SOON, on_end=lambda: told.append("early"))
+        stream.send(lines(1), SOON, on_end=lambda: reported.append("early"))
         one.wait_for(1)
         name.ips = [B]
-        stream.send(lines(1), SOON, on_end=lambda: told.append("late"))
+        stream.send(lines(1), SOON, on_end=lambda: reported.append("late"))
         other.wait_for(1)
         cue.set()
-        wait_until(lambda: told, "the end is told")
-    assert told == ["early"]
+        wait_until(lambda: reported, "the end is reported")
+    assert reported == ["early"]
 
 
 def test_a_syslog_connection_that_is_used_no_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_a_long_flight_follows_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_long_flight_to_what_was_closed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The requests that were not sent yet are told why."""
+    """The requests that were not sent yet fail with the reason."""
     monkeypatch.setattr(curl_kept, "_LOOK_AGAIN", 0.0)
     name = MovableName(monkeypatch, A)
     guard = Guard(NETWORKS, FOLLOWS)

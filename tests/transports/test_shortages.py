@@ -1,4 +1,4 @@
-"""What this process lacks is told by its name, and never as the SIEM's fault, on every way to one."""
+"""What this process lacks is reported by its name, and never as the SIEM's fault, on every way to one."""
 
 import errno
 import os
@@ -56,7 +56,7 @@ def test_datagrams_say_so_as_well() -> None:
 
 @pytest.mark.parametrize("left", [0, 1])
 def test_a_name_that_cannot_be_looked_up_is_not_unknown(left: int) -> None:
-    """Without descriptors, glibc says of every name that nobody knows it."""
+    """Without descriptors, glibc says of every name that it is unknown."""
     with few_descriptors(left), pytest.raises(OutOfResources, match="Too many open files"):
         LOOPBACK.dial("localhost.invalid", 9, 10)
     with pytest.raises(NameUnknown):
@@ -75,7 +75,7 @@ def test_a_client_key_needs_a_file_for_a_moment(ca: trustme.CA) -> None:
     client_context(options)
 
 
-def test_a_thread_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_cannot_be_started_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names are looked up in threads; no limit on threads holds for root, so this is a stand-in."""
 
     def refuse(_thread: threading.Thread) -> None:
@@ -101,7 +101,7 @@ def test_a_connection_that_this_machine_cannot_make(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_the_siem_does_is_no_shortage() -> None:
-    """A port where nobody listens stays a matter of the SIEM."""
+    """A port where nothing listens stays a matter of the SIEM."""
     with pytest.raises(ConnectFailed) as failed:
         LOOPBACK.dial(HOST, free_port(), 10)
     assert describe(failed.value).code is FailureCode.CONNECT_FAILED

@@ -65,7 +65,7 @@ def test_the_name_that_is_given_may_be_an_address(guard: Guard, ca: trustme.CA, 
 
 @every_way
 def test_the_urls_host_no_longer_counts(guard: Guard, ca: trustme.CA, way: str) -> None:
-    """A certificate for it is refused: whoever names another server wants that one and no other."""
+    """A certificate for it is refused: an integration that names another server wants no other."""
     with Endpoint(answers(), tls=server_context(ca.issue_cert(HOST))) as endpoint:
         failed = refusal(
             way, guard, endpoint.port, TlsOptions(ca_pem=_pem(ca), tls_server_name="siem.internal")
@@ -90,7 +90,7 @@ def test_the_server_is_addressed_as_in_the_url(guard: Guard, ca: trustme.CA, way
 
 @every_way
 def test_a_wrong_name_can_be_given(guard: Guard, ca: trustme.CA, way: str) -> None:
-    """The refusal tells the names that would do, and where to write one; what it says works."""
+    """The refusal shows the names that would do, and where to write one; what it says works."""
     with Endpoint(
         answers(), tls=server_context(ca.issue_cert("siem.internal", "siem.example.com"))
     ) as endpoint:
@@ -149,7 +149,7 @@ def test_an_address_as_common_name_counts_for_nothing(guard: Guard, tmp_path: Pa
 
 
 @every_way
-def test_another_splunks_certificate_is_told_from_the_one_that_is_given(
+def test_another_splunks_certificate_is_distinguished_from_the_one_that_is_given(
     guard: Guard, tmp_path: Path, way: str
 ) -> None:
     """It has the same name, and was renewed, or is an impostor's."""
@@ -180,7 +180,7 @@ def test_an_intermediate_that_is_missing_is_named(guard: Guard, tmp_path: Path, 
 
 
 @every_way
-def test_a_ca_that_was_renewed_is_told(guard: Guard, way: str) -> None:
+def test_a_ca_that_was_renewed_is_reported(guard: Guard, way: str) -> None:
     """The one in ca_pem has the name of the one that signed, and another key."""
     old, new = (trustme.CA(organization_name="Ours", organization_unit_name="CA") for _ in range(2))
     with Endpoint(answers(), tls=server_context(new.issue_cert(HOST))) as endpoint:

@@ -73,7 +73,7 @@ def test_silence_is_no_reaction(watched: WatchedGuard) -> None:
 
 
 def test_a_closed_port_for_datagrams_answers(watched: WatchedGuard) -> None:
-    """The system of the other side says by ICMP that nobody listens there."""
+    """The system of the other side says by ICMP that nothing listens there."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind((HOST, 0))
         port = taken.getsockname()[1]
@@ -84,7 +84,7 @@ def test_a_closed_port_for_datagrams_answers(watched: WatchedGuard) -> None:
 
 
 def test_an_open_port_for_datagrams_is_silent(watched: WatchedGuard) -> None:
-    """Whoever listens there does not answer either."""
+    """What listens there does not answer either."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind((HOST, 0))
         with watched.dial_datagrams(HOST, receiver.getsockname()[1], AMPLE) as sock:

@@ -17,7 +17,7 @@ LOOPBACK = Guard([ip_network("127.0.0.0/8")])
 
 
 def integration_to(destination: dict[str, Any], **changes: Any) -> Integration:
-    """Make an integration that nobody has stored."""
+    """Make an integration that is not stored."""
     document = {"id": "int_examined", "name": "examined", "destination": destination}
     return parse_integration(document | changes)
 

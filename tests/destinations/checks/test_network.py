@@ -1,4 +1,4 @@
-"""The way to any SIEM: what deserves a warning before it fails, and what UDP cannot tell."""
+"""The way to any SIEM: what deserves a warning before it fails, and what UDP cannot show."""
 
 import datetime as dt
 import socket
@@ -74,7 +74,7 @@ def _resolving_to(*ips: str) -> Callable[..., list[Any]]:
 
 @pytest.mark.parametrize(("days", "result"), [(20.5, "warning"), (21.5, "ok")])
 def test_a_certificate_that_ends_soon_is_warned_of(days: float, result: str) -> None:
-    """Three weeks are enough to renew it, if somebody says so; deliveries work until then."""
+    """Three weeks are enough to renew it, if that is said; deliveries work until then."""
     context = server_context(CA.issue_cert(HOST, not_after=_in(days)))
     with HecReceiver(tls=context) as splunk:
         checks = examined(_splunk(splunk.url, **TRUSTED))
@@ -87,7 +87,7 @@ def test_a_certificate_that_ends_soon_is_warned_of(days: float, result: str) -> 
 
 
 def test_our_own_certificate_may_end_as_well() -> None:
-    """Nobody else will say so before the day on which the server turns us away."""
+    """Nothing else says so before the day on which the server turns us away."""
     own = CA.issue_cert("worker", not_after=_in(3.5))
     identity = {
         "client_cert_pem": own.cert_chain_pems[0].bytes().decode(),
@@ -113,7 +113,7 @@ def test_the_end_of_a_ca_counts_as_well() -> None:
 
 
 def test_who_verifies_nothing_is_warned() -> None:
-    """It works, and anybody can pose as the SIEM: the way back is named."""
+    """It works, and any host can pose as the SIEM: the way back is named."""
     with HecReceiver(tls=server_context(CA.issue_cert("other.example.com"))) as splunk:
         checks = examined(_splunk(splunk.url, verify_tls=False))
 
@@ -125,7 +125,7 @@ def test_who_verifies_nothing_is_warned() -> None:
 
 @pytest.mark.parametrize("by_name", [False, True])
 def test_splunks_own_certificate_leads_to_no_circle(tmp_path: Path, *, by_name: bool) -> None:
-    """Whoever gives what the doctor asks for is done; what only seems to do is warned of."""
+    """An integration with what the doctor asks for is done; what only seems to do is warned of."""
     certificate, key, ca = (one.decode() for one in splunks_own())
     name = {"tls_server_name": "SplunkServerDefaultCert"}
     context = context_of(tmp_path, *(one.encode() for one in (certificate, key, ca)))
@@ -147,7 +147,7 @@ def test_splunks_own_certificate_leads_to_no_circle(tmp_path: Path, *, by_name: 
 
 
 def test_a_token_in_plain_text_is_warned_of() -> None:
-    """Whoever is on the way reads the token, and can then send what he likes."""
+    """Any host on the way reads the token, and can then send what it likes."""
     with HecReceiver() as splunk:
         check = examined(_splunk(splunk.url))["tls"]
 
@@ -250,7 +250,7 @@ def test_a_certificate_with_a_common_name_alone_is_warned_of(tmp_path: Path) -> 
     assert by_itself.result == "ok"
 
 
-def test_a_host_that_nothing_can_be_delivered_to_is_told_without_dialling() -> None:
+def test_a_host_that_nothing_can_be_delivered_to_is_reported_without_dialling() -> None:
     """One that was stored before such hosts were refused."""
     destination = _splunk("https://[fe80::1%25eth0]:8088")
     stored = parse_integration({"id": "int_1", "name": "old", "destination": destination}, stored=True)

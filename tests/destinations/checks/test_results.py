@@ -1,4 +1,4 @@
-"""What went wrong, and what mends it, are told apart, whoever has said it."""
+"""What went wrong, and what to do, are kept apart, whatever has said it."""
 
 from dataclasses import replace
 
@@ -42,9 +42,7 @@ from worker.model.errors import (
         ),
     ],
 )
-def test_an_error_that_says_what_mends_it(
-    error: TransportError | InvalidInput, message: str, hint: str
-) -> None:
+def test_an_error_that_says_what_to_do(error: TransportError | InvalidInput, message: str, hint: str) -> None:
     """The sentence is cut where the request to the reader begins."""
     assert replace(failed_with(error), code=None) == StepResult(StepStatus.FAILED, message, hint)
 
@@ -61,7 +59,7 @@ def test_an_error_that_says_what_mends_it(
     ],
 )
 def test_an_error_that_only_says_what_happened(error: TransportError) -> None:
-    """A system's reason behind a colon is no remedy: the sentence stays whole, and the general hint helps."""
+    """A system's reason behind a colon is no hint: the sentence stays whole, and the general hint helps."""
     answer = failed_with(error)
 
     assert answer.message == (error.message if isinstance(error, TlsFailed) else str(error))

@@ -62,7 +62,7 @@ def test_what_splunk_confirms_is_delivered_as_indexed() -> None:
 
 
 def test_only_what_is_open_is_asked_again() -> None:
-    """`true` is said once: whoever has it is not asked about any more, and keeps it."""
+    """`true` is said once: a request that has it is not asked about any more, and keeps it."""
     answers = [b'{"acks":{"0":false,"1":true}}', b'{"acks":{"0":false}}', b'{"acks":{"0":true}}']
     polls = scripts.sequence(*(scripts.always(scripts.Action(200, body)) for body in answers))
     attempt = attempt_of(2)
@@ -111,8 +111,8 @@ def test_a_request_that_hangs_leaves_time_to_ask_about_the_others() -> None:
     assert [result.failure.code for result in results if result.failure] == ["timed_out"]
 
 
-def test_a_token_without_acknowledgement_is_told() -> None:
-    """A 200 without an ackId can never be confirmed; the rest of the batch is not sent in vain."""
+def test_a_token_without_acknowledgement_is_reported() -> None:
+    """A 200 without an ackId can never be confirmed; the rest of the batch is not sent needlessly."""
     attempt = attempt_of(4)
     with acknowledged(unnumbered(scripts.ok()), batch_events=2) as (splunk, sender):
         results = sender.send(attempt, soon())
@@ -138,7 +138,7 @@ def test_a_token_without_acknowledgement_is_told() -> None:
 def test_a_question_that_a_setting_forbids_is_not_repeated(
     status: int, code: int | None, failure: str, setting: str
 ) -> None:
-    """No waiting mends a configuration: the events come back at once with the setting to mend."""
+    """No waiting corrects a configuration: the events come back at once with the setting to correct."""
     attempt = attempt_of(2)
     with acknowledged(AckSplunk(polls=scripts.status(status, code))) as (splunk, sender):
         results = sender.send(attempt, soon())
@@ -176,7 +176,7 @@ def test_a_question_that_fails_is_asked_again(trouble: scripts.Script) -> None:
 
 
 def test_the_last_trouble_is_named() -> None:
-    """Where the questions themselves fail, the finding says how, and what mends that."""
+    """Where the questions themselves fail, the failure says how, and what to do."""
     attempt = attempt_of(2)
     with acknowledged(AckSplunk(polls=scripts.status(404, 404)), ack_timeout_seconds=1) as (_, sender):
         failure = failure_of(sender.send(attempt, soon()))
@@ -204,7 +204,7 @@ def test_a_true_that_nobody_heard_means_a_duplicate() -> None:
 
 
 def test_what_a_restarted_splunk_forgot_is_sent_again() -> None:
-    """After a restart every ackId reads `false`; only sending again tells."""
+    """After a restart every ackId reads `false`; only sending again shows more."""
     splunk = AckSplunk()
 
     def restarted(request: scripts.Request) -> scripts.Action:
@@ -260,7 +260,7 @@ def test_an_offender_at_the_head_leaves_nothing_to_ask_about() -> None:
 
 
 def test_what_an_offender_leaves_unnumbered_is_sent_again() -> None:
-    """A 400 without an ackId: what it took goes out once more, to be told from what was lost."""
+    """A 400 without an ackId: what it took goes out once more, to be distinguished from what was lost."""
     attempt = attempt_of(4)
     splunk = AckSplunk()
     offender = scripts.offender(lambda event: event["id"] == "e2")
@@ -288,7 +288,7 @@ def test_what_has_no_request_left_to_be_confirmed_by_comes_back() -> None:
 
 
 def test_without_use_ack_an_ack_id_means_nothing() -> None:
-    """The integration did not ask for it: accepted is delivered, and nobody is polled."""
+    """The integration did not ask for it: accepted is delivered, and nothing is polled."""
     attempt = attempt_of(3)
     with HecReceiver(AckSplunk()) as splunk, splunk_to(splunk.url) as sender:
         [result] = sender.send(attempt, soon())

@@ -90,7 +90,7 @@ def test_what_is_open_on_a_full_channel_is_still_asked_for_there() -> None:
     "trouble", [scripts.busy(), scripts.close_mid_response("nothing"), scripts.close_mid_response("body")]
 )
 def test_a_channel_with_an_open_request_is_not_used_again(trouble: scripts.Script) -> None:
-    """Nobody knows whether Splunk counted the request: its number could be taken for the next one's."""
+    """It is unknown whether Splunk counted the request: its number could be taken for the next one's."""
     with sending_to(AckSplunk(scripts.first(1, trouble)), use_ack=True) as (splunk, sender):
         assert [send(sender), send(sender)] == [[RETRY], [ACCEPTED]]
 

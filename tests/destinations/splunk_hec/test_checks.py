@@ -58,7 +58,7 @@ def test_interim_answers_make_nothing_fail() -> None:
 
 
 def test_the_event_is_marked_in_every_form() -> None:
-    """Whoever finds it in the SIEM sees that nobody has to act, and can search for it by its id."""
+    """A person who finds it in the SIEM sees that no action is needed, and can search for it by its id."""
     with HecReceiver(_but()) as splunk:
         first = examined(_destination(splunk.url), tenant_id="acme")["test event"]
         second = examined(_destination(splunk.url))["test event"]
@@ -114,7 +114,7 @@ def test_an_unhealthy_splunk_is_said_so(code: int) -> None:
     ],
 )
 def test_what_splunk_says_of_the_token(code: int, status: int, hint: str) -> None:
-    """Each of Splunk's codes has its remedy, and no event is sent in vain."""
+    """Each of Splunk's codes has its hint, and no event is sent needlessly."""
     with HecReceiver(_but(events=scripts.status(status, code))) as splunk:
         checks = examined(_destination(splunk.url))
 
@@ -161,7 +161,7 @@ def test_an_acknowledgement_is_waited_for() -> None:
 
 def test_an_event_that_is_never_indexed_is_the_fault_of_no_token() -> None:
     """Splunk took the event, so that step is fine; what failed is the confirmation."""
-    never = AckSplunk(polls=lambda request: Action(200, _acks(request, told=False)))
+    never = AckSplunk(polls=lambda request: Action(200, _acks(request, indexed=False)))
     with HecReceiver(never) as splunk:
         checks = examined(_destination(splunk.url, use_ack=True, ack_timeout_seconds=1))
 
@@ -174,7 +174,7 @@ def test_an_event_that_is_never_indexed_is_the_fault_of_no_token() -> None:
 @pytest.mark.parametrize(("offers", "result"), [(True, "ok"), (False, "failed")])
 def test_without_an_event_the_token_itself_is_asked(offers: bool, result: str) -> None:  # noqa: FBT001 - pytest passes by name
     """Splunk's code 14 says that a token has no indexer acknowledgement, before anything was sent."""
-    asked = (lambda request: Action(200, _acks(request, told=False))) if offers else None
+    asked = (lambda request: Action(200, _acks(request, indexed=False))) if offers else None
     with HecReceiver(_but(acks=asked)) as splunk:
         check = examined(_destination(splunk.url, use_ack=True), test_event=False)["acknowledgement"]
 
@@ -183,7 +183,7 @@ def test_without_an_event_the_token_itself_is_asked(offers: bool, result: str) -
     assert ("`use_ack` off" in (check.hint or "")) is not offers
 
 
-def test_who_asks_for_no_acknowledgement_is_told_what_delivered_means() -> None:
+def test_without_acknowledgement_the_check_says_what_delivered_means() -> None:
     """Without it, Splunk has accepted the events, which is less than having them indexed."""
     with HecReceiver(_but()) as splunk:
         check = examined(_destination(splunk.url))["acknowledgement"]
@@ -193,7 +193,7 @@ def test_who_asks_for_no_acknowledgement_is_told_what_delivered_means() -> None:
 
 
 def test_who_hides_acknowledgements_proves_nothing() -> None:
-    """A proxy in front of a token that nobody wants to ask: that is not worth a warning."""
+    """A proxy in front of a token that is not to be asked: that is not worth a warning."""
     with HecReceiver(_but(acks=scripts.status(404))) as splunk:
         assert examined(_destination(splunk.url))["acknowledgement"].result == "skipped"
 
@@ -224,7 +224,7 @@ def test_clocks_are_compared(seconds: float, result: str, words: str) -> None:
 
 @pytest.mark.parametrize("date", ["", "yesterday", "Sun, 99 Nov 2026 08:49:37 GMT"])
 def test_a_clock_that_cannot_be_read_is_left_alone(date: str) -> None:
-    """No answer need tell the time, nor tell it well."""
+    """No answer need have the time, nor the right one."""
 
     def health(_request: Request) -> Action:
         return Action(200, Reply(17).body, headers={"Date": date})
@@ -243,9 +243,9 @@ def test_an_answer_in_other_words_is_not_repeated_at_length() -> None:
     assert "x…" in message
 
 
-def _acks(request: Request, *, told: bool) -> bytes:
+def _acks(request: Request, *, indexed: bool) -> bytes:
     asked = json.loads(request.body)["acks"]
-    return json.dumps({"acks": {str(number): told for number in asked}}).encode()
+    return json.dumps({"acks": {str(number): indexed for number in asked}}).encode()
 
 
 def test_a_collector_may_serve_one_connection_at_a_time() -> None:

@@ -10,7 +10,7 @@ from worker.destinations.splunk_hec.channels import CookieJar
 
 URL = "https://splunk.example.com:8088/services/collector/event"
 ACK = "https://splunk.example.com:8088/services/collector/ack?channel=1"
-#: 2026-11-25 00:00 UTC, as the answer tells the time.
+#: 2026-11-25 00:00 UTC, the time of the answer.
 NOW = 1_795_564_800.0
 
 

@@ -175,7 +175,7 @@ def test_an_event_without_requests_left_is_not_carried_again() -> None:
 
 
 def test_innocents_of_a_last_request_are_not_called_refused() -> None:
-    """An offender in the fourth request leaves events behind it without one: their finding says so."""
+    """An offender in the fourth request leaves events behind it without one: their failure says so."""
     attempt = attempt_of(5, carried=[MAX_REQUESTS - 1] * 5)
     script = scripts.offender(lambda event: event["id"] == attempt.batch.events[1].id)
     with HecReceiver(script) as splunk, splunk_to(splunk.url) as sender:

@@ -58,7 +58,7 @@ def test_a_preview_is_what_is_sent(options: dict[str, Any]) -> None:
     ],
 )
 def test_a_preview_byte_by_byte(url: str, host: str) -> None:
-    """Request line, Host, headers, an empty line, the body; nobody is dialled, nor looked up."""
+    """Request line, Host, headers, an empty line, the body; nothing is dialled, nor looked up."""
     config = SplunkHec.model_validate({"url": url, "token": TOKEN, "gzip": True})
     preview = SplunkHecSender(config, Guard([]), connections=1).preview([EVENT])
 

@@ -17,12 +17,12 @@ ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
 
 def failures(results: list[DeliveryResult]) -> set[str]:
-    """Return the codes of all findings."""
+    """Return the codes of all failures."""
     return {result.failure.code for result in results if result.failure is not None}
 
 
 def test_a_batch_goes_out_in_one_request() -> None:
-    """All events in order, under the token, with a channel; all are ruled accepted by one ruling."""
+    """All events in order, under the token, with a channel; all are ruled accepted by one result."""
     attempt = attempt_of(50)
     with HecReceiver(scripts.demand_token(TOKEN)) as splunk, splunk_to(splunk.url, index="main") as sender:
         [result] = sender.send(attempt, soon())
@@ -77,7 +77,7 @@ def test_requests_stay_within_the_limits(zipped: bool) -> None:  # noqa: FBT001 
 
 
 def test_a_busy_splunk_that_names_an_event_is_sent_all_of_them_again() -> None:
-    """503 with invalid-event-number: nobody knows whether it took what stands before that one."""
+    """503 with invalid-event-number: it is unknown whether it took what stands before that one."""
 
     def half_taken(request: scripts.Request) -> scripts.Action:
         return scripts.answer(Reply(9, 2), request.events[:2])
@@ -148,8 +148,8 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_no_finding_tells_the_token(script: scripts.Script) -> None:
-    """Whatever goes wrong, the words about it may be shown to anybody, and say something."""
+def test_no_failure_contains_the_token(script: scripts.Script) -> None:
+    """Whatever goes wrong, the words about it may be shown to any user, and say something."""
     with HecReceiver(script) as splunk, splunk_to(splunk.url) as sender:
         results = sender.send(attempt := attempt_of(3), soon())
 
@@ -159,7 +159,7 @@ def test_no_finding_tells_the_token(script: scripts.Script) -> None:
 
 
 def test_an_unreachable_splunk_is_described() -> None:
-    """Nobody listens: the batch comes back with the reason."""
+    """Nothing listens there: the batch comes back with the reason."""
     with HecReceiver() as gone:
         pass
     with splunk_to(gone.url) as sender:

@@ -18,7 +18,7 @@ from worker.destinations.syslog_cef import checks as examine_syslog
 from worker.transports.check_guards import PeerReaction, WatchedGuard
 
 CA = trustme.CA()
-#: The first byte of whoever begins TLS: a handshake (RFC 8446, 5.1).
+#: The first byte of a peer that begins TLS: a handshake (RFC 8446, 5.1).
 _CLIENT_HELLO = b"\x16"
 
 
@@ -100,7 +100,7 @@ def test_a_receiver_that_confirms_has_read_it() -> None:
 def test_a_receiver_that_never_closes_does_not_confirm() -> None:
     """It has the event, and every delivery to it would be repeated: the switch is named.
 
-    It is not asked for TLS either: whoever stays silent has not hung up on plain text.
+    It is not asked for TLS either: a peer that stays silent has not hung up on plain text.
     """
     received: list[bytes] = []
 
@@ -190,7 +190,7 @@ def test_what_answers_is_no_syslog_port() -> None:
 
 @pytest.mark.usefixtures("_impatient")
 def test_a_silent_receiver_is_never_asked_for_tls() -> None:
-    """Our half of a handshake would be a message to it, and somebody would be woken by that."""
+    """Our half of a handshake would be a message to it, and would wake the people on call."""
     reader = Reader()
     with Endpoint(reader) as endpoint:
         examined(_syslog("syslog", endpoint.port))

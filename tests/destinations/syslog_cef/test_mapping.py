@@ -1,4 +1,4 @@
-"""What each field of an event becomes in CEF, as customers are told: golden files, and the rules."""
+"""What each field of an event becomes in CEF, as the documentation says: golden files, and the rules."""
 
 import json
 from itertools import product
@@ -73,7 +73,7 @@ def test_every_golden_file_is_strict_cef() -> None:
 
 
 def test_severity_follows_the_type() -> None:
-    """Customers are told: deny is High, alert Medium, allow Low; 7-8, 4-6 and 0-3 in CEF."""
+    """The documentation says: deny is High, alert Medium, allow Low; 7-8, 4-6 and 0-3 in CEF."""
     severity = {
         "policy.deny": 8,
         "policy.alert": 5,
@@ -93,7 +93,7 @@ def test_severity_follows_the_type() -> None:
 
 
 def test_a_decision_that_weighs_more_than_the_type_counts() -> None:
-    """Customers are told: deny and block are High. What a person decided about a hold is its type already."""
+    """Documented: deny and block are High. What a person decided about a hold is its type already."""
     for event_type, decision, severity in [
         ("policy.alert", "block", 8),
         ("policy.alert", "deny", 8),

@@ -132,7 +132,7 @@ def test_many_offenders_die_alone(seed: int, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_receiver_that_hangs_up_on_everything_costs_no_more_than_before(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One more event is tried by itself, and then all wait: nobody dies of an outage earlier for that."""
+    """One more event is tried by itself, and then all wait: no event dies of an outage earlier for that."""
     attempt = attempt_of(count)
     with (
         SyslogReceiver(closes(1)) as receiver,

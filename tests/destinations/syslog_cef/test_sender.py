@@ -29,13 +29,13 @@ def ca() -> trustme.CA:
 
 
 def codes(results: list[DeliveryResult]) -> set[str]:
-    """Return the codes of all findings."""
+    """Return the codes of all failures."""
     return {result.failure.code for result in results if result.failure is not None}
 
 
 @pytest.mark.parametrize("framing", ["newline", "octet_counted"])
 def test_a_batch_goes_out_as_frames(framing: str) -> None:
-    """All events in order, by one ruling, which claims no more than that they were sent."""
+    """All events in order, by one result, which claims no more than that they were sent."""
     attempt = attempt_of(50)
     with SyslogReceiver(framing=framing) as receiver, syslog_to(receiver.url, framing=framing) as sender:
         [result] = sender.send(attempt, soon())
@@ -134,7 +134,7 @@ def test_what_failed_least_goes_first() -> None:
 def test_a_batch_that_is_unconfirmed_comes_back_whole(
     behaviour: Behaviour, options: dict[str, Any], code: str
 ) -> None:
-    """Nobody knows which of its events arrived: all are sent again, with the same ids.
+    """It is unknown which of its events arrived: all are sent again, with the same ids.
 
     There are more bytes than both systems hold, so that the receiver acts in the middle of them. One event
     was tried by itself, to see whether the receiver hangs up on everything.
@@ -168,7 +168,7 @@ def test_the_deadline_of_the_batch_holds_too() -> None:
 
 @pytest.mark.parametrize("kind", [SyslogReceiver, SyslogUdpReceiver])
 def test_an_unreachable_receiver_is_described(kind: type[SyslogReceiver | SyslogUdpReceiver]) -> None:
-    """Nobody listens: the batch comes back with the reason, and counts as tried."""
+    """Nothing listens there: the batch comes back with the reason, and counts as tried."""
     attempt = attempt_of(3)
     with kind() as gone:
         pass
@@ -213,7 +213,7 @@ def test_a_message_that_no_datagram_carries_is_refused_alone(monkeypatch: pytest
 
 
 def test_a_certificate_that_is_demanded_is_described(ca: trustme.CA) -> None:
-    """A refusal of TLS 1.3, which comes after the handshake, is told as what it is."""
+    """A refusal of TLS 1.3, which comes after the handshake, is reported as what it is."""
     context = demanding(server_context(ca.issue_cert("127.0.0.1")), ca)
     with (
         SyslogReceiver(tls=context) as receiver,

@@ -28,7 +28,7 @@ PRIORITIES = {
 
 
 def format_of(header: str = "rfc3164", facility: str = "local0", zone: dt.tzinfo = dt.UTC) -> SyslogCefFormat:
-    """Make the format of an integration that is otherwise as they are unless told."""
+    """Make the format of an integration that is otherwise the default."""
     return SyslogCefFormat.of(
         facility=facility, header=header, hostname="mitrity-cp", send_src=True, limit=8000, zone=zone
     )

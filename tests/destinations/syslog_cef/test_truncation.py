@@ -14,7 +14,7 @@ from tests.destinations.syslog_cef.syslog_parser import parse_syslog
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.model.events import QueuedEvent
 
-#: The order in which customers are told that keys leave, without their labels.
+#: The documented order in which keys leave, without their labels.
 ORDER = (
     *("msg", "reason", "requestContext", "cs5", "cs4", "cs3", "cfp1", "cs2", "cs1"),
     *("suser", "deviceExternalId", "cat", "src", "externalId"),
@@ -104,7 +104,7 @@ def test_a_long_name_is_cut_and_the_ids_are_whole() -> None:
 
 
 def test_an_id_that_has_no_room_becomes_its_digest() -> None:
-    """That of the agent first; two ids never become one, and nobody takes a part for the whole."""
+    """That of the agent first; two ids never become one, and no reader takes a part for the whole."""
     agent, other = "=" * 130, "=" * 129 + "|"
     reads = [written(published(FULL | {"agent_id": one}), 480) for one in (agent, other)]
 

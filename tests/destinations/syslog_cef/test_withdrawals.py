@@ -1,4 +1,4 @@
-"""What counted as sent until the receiver hung up just behind it: told once, by whichever way comes first."""
+"""What counted as sent until the receiver hung up just behind it: reported once, by the first way."""
 
 import threading
 
@@ -13,7 +13,7 @@ from worker.model.errors import BrokerUnavailable
 from worker.model.settlement import RetryPolicy, settle_results, withdrawal
 
 
-def test_the_next_sending_tells_of_it() -> None:
+def test_the_next_sending_reports_it() -> None:
     """Its events are dead letters then, and those of the batch are settled as ever."""
     parts = WithdrawnParts()
     parts.of(attempt_of(3), [0, 2])()
@@ -32,7 +32,7 @@ def test_the_next_sending_tells_of_it() -> None:
     assert parts.results(attempt_of(1).batch) == []
 
 
-def test_a_batch_does_not_tell_of_itself() -> None:
+def test_a_batch_does_not_report_itself() -> None:
     """The ledger takes the first of two outcomes in one settlement: it would stay delivered."""
     parts = WithdrawnParts()
     attempt = attempt_of(2)

@@ -43,7 +43,7 @@ def test_an_endpoint_takes_the_event() -> None:
     [([], "not signed"), ([SECRET], ", signed,"), ([SECRET, SECRET], "signed with 2 secrets")],
 )
 def test_whether_it_is_signed_is_said(secrets: list[str], words: str) -> None:
-    """An endpoint can only tell who has sent it something if that is signed."""
+    """An endpoint only knows who has sent it something if that is signed."""
     with HecReceiver(_takes) as endpoint:
         checks = examined(_hook(endpoint.base_url, signing_secrets=secrets))
 
@@ -66,7 +66,7 @@ def test_whether_it_is_signed_is_said(secrets: list[str], words: str) -> None:
     ],
 )
 def test_what_an_endpoint_says_of_the_event(status: int, hint: str) -> None:
-    """Each class of answers has its remedy, and the clock is asked for all the same."""
+    """Each class of answers has its hint, and the clock is asked for all the same."""
     with HecReceiver(scripts.status(status, headers={"Date": scripts.http_date(0)})) as endpoint:
         checks = examined(_hook(endpoint.base_url))
 

@@ -1,4 +1,4 @@
-"""Whatever a webhook's endpoint repeats of what it was sent, nobody reads the secrets in it."""
+"""Whatever a webhook's endpoint repeats of what it was sent, no secret in it is shown."""
 
 import json
 from typing import Any

@@ -199,8 +199,8 @@ SCRIPTS = [
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_no_finding_tells_a_secret(script: scripts.Script) -> None:
-    """Whatever an endpoint says, the words about it may be shown to anybody."""
+def test_no_failure_contains_a_secret(script: scripts.Script) -> None:
+    """Whatever an endpoint says, the words about it may be shown to any user."""
     options: dict[str, Any] = {
         "auth": {"kind": "bearer", "token": TOKEN},
         "headers": {"X-Team": f"{TOKEN}-blue"},
@@ -218,7 +218,7 @@ def test_no_finding_tells_a_secret(script: scripts.Script) -> None:
 
 
 def test_an_unreachable_endpoint_is_described() -> None:
-    """Nobody listens: the batch comes back with the reason."""
+    """Nothing listens there: the batch comes back with the reason."""
     with WebhookReceiver() as gone:
         pass
     with webhook_to(gone.url) as sender:
@@ -229,7 +229,7 @@ def test_an_unreachable_endpoint_is_described() -> None:
     assert 0 < sum(attempt.request_counts) < 20
 
 
-def test_tls_options_that_cannot_be_read_are_told_at_once() -> None:
+def test_tls_options_that_cannot_be_read_are_reported_at_once() -> None:
     """A broken PEM is a matter of configuration: there is no sender, and events wait."""
     with pytest.raises(InvalidIntegration, match="ca_pem"), webhook_to("https://a.example/", ca_pem="no PEM"):
         pass

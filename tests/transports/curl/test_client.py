@@ -161,7 +161,7 @@ def test_of_a_body_no_more_is_kept_than_is_needed(
 def test_libcurl_sends_nothing_a_second_time(guard: Guard) -> None:
     """A kept connection that breaks after the request costs an attempt (RFC 9110, section 9.2.2).
 
-    By itself, libcurl would send the request again over a new connection: once more than anybody counts.
+    By itself, libcurl would send the request again over a new connection: once more than is counted.
     """
 
     def answers_the_first(visit: Visit) -> None:

@@ -1,4 +1,4 @@
-"""Which of the kept connections the other side has closed, by real sockets and what libcurl tells of them."""
+"""Which of the kept connections the other side has closed, by real sockets and what libcurl says of them."""
 
 import socket
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def pair() -> Iterator[Pair]:
 
 
 def ends_of(sock: socket.socket) -> Ends:
-    """Tell of a connection as libcurl does."""
+    """Describe a connection as libcurl does."""
     (own_ip, own_port), (ip, port) = sock.getsockname(), sock.getpeername()
     return ip, own_ip, port, own_port
 
@@ -47,7 +47,7 @@ def test_a_connection_is_dead_once_the_other_side_has_closed_it(pair: Pair) -> N
 
 
 def test_of_several_descriptors_the_right_one_is_learned(pair: Pair) -> None:
-    """Several addresses are dialled at once; those that lost are closed, or somebody else's by now."""
+    """Several addresses are dialled at once; those that lost are closed, or another's by now."""
     ours, theirs = pair
     closed = socket.socket()
     gone = closed.fileno()

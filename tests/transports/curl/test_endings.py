@@ -63,7 +63,7 @@ def test_what_was_turned_away_is_sent_again(
 
 
 def test_a_server_that_turns_everything_away_fails(guard: Guard, ca: trustme.CA) -> None:
-    """After a few tries, told in words, and with an error of its own."""
+    """After a few tries, reported in words, and with an error of its own."""
     server = Http2(replies=REFUSED)
     with posting_to(server, guard, ca) as (many, endpoint):
         with pytest.raises(NotProcessed, match=r"^127\.0\.0\.1:\d+ turned the request away unprocessed"):
@@ -101,8 +101,8 @@ def test_http1_is_spoken_where_it_is_wanted(guard: Guard, ca: trustme.CA, count:
     ],
     ids=["reset", "reset and closed", "half", "closed"],
 )
-def test_other_endings_are_told(guard: Guard, ca: trustme.CA, replies: Replies, words: str) -> None:
-    """Nobody knows whether such a request was processed: it is not sent again here."""
+def test_other_endings_are_reported(guard: Guard, ca: trustme.CA, replies: Replies, words: str) -> None:
+    """It is unknown whether such a request was processed: it is not sent again here."""
     server = Http2(replies=replies)
     with posting_to(server, guard, ca) as (many, endpoint):
         with pytest.raises(ConnectionLost) as lost:
@@ -113,8 +113,8 @@ def test_other_endings_are_told(guard: Guard, ca: trustme.CA, replies: Replies, 
         assert len(server.bodies) == 1
 
 
-def test_a_kept_connection_that_ends_is_told_apart(guard: Guard, ca: trustme.CA) -> None:
-    """Its last request may have been processed: whoever posts decides, and the next one dials."""
+def test_a_kept_connection_that_ends_is_recognised(guard: Guard, ca: trustme.CA) -> None:
+    """Its last request may have been processed: the caller decides, and the next one dials."""
     server = Http2(replies=http2.at_first(http2.leaves))
     with posting_to(server, guard, ca) as (many, endpoint):
         post(many)

@@ -72,7 +72,7 @@ def test_the_guard_has_the_last_word(guard: Guard) -> None:
 
 
 def test_only_the_internet_is_dialled(guard: Guard) -> None:
-    """Whatever libcurl is told, no other kind of socket is opened for it."""
+    """Whatever is asked of libcurl, no other kind of socket is opened for it."""
     route = Route("siem.example.com", 80, "siem.example.com:80", False, (), [], Dialect(None))  # noqa: FBT003 - all of them
     with contextlib.closing(Exchange(route, guard, KeptConnections(endless))) as exchange:
         opened = exchange._open(0, (socket.AF_UNIX, socket.SOCK_STREAM, 0, b"/run/docker.sock"))  # noqa: SLF001 - libcurl's part
@@ -163,7 +163,7 @@ def test_a_handshake_that_drags_on_is_cut_off(guard: Guard) -> None:
         post(many, b"x", SECONDS)
 
 
-def test_an_address_that_stays_silent_is_told(guard: Guard) -> None:
+def test_an_address_that_stays_silent_is_reported(guard: Guard) -> None:
     """A host that takes no connections, as a dead one, is named with its address."""
     with (
         full_queue("127.0.0.2") as port,

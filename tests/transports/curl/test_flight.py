@@ -44,7 +44,7 @@ def test_each_request_gets_its_own_answer(guard: Guard) -> None:
 
 
 class Crossing:
-    """Answers nobody until so many requests are there at once."""
+    """Answers no request until so many requests are there at once."""
 
     def __init__(self, parties: int) -> None:
         """Wait for that many."""

@@ -37,7 +37,7 @@ def test_requests_share_a_connection_of_http2(guard: Guard, ca: trustme.CA) -> N
 
 
 def test_the_first_request_goes_alone(guard: Guard, ca: trustme.CA) -> None:
-    """Before it is known whether requests can share a connection, a second one would be dialled in vain."""
+    """Until it is known whether requests can share a connection, a second one may be needless."""
     server = Http2()
     tls = offering_http2(server_context(ca.issue_cert("127.0.0.1")))
     trusting = TlsOptions(ca_pem=ca.cert_pem.bytes().decode())
@@ -109,7 +109,7 @@ def test_a_connection_that_stays_dead_ends_with_the_time(
 
 
 def test_http2_is_not_spoken_unasked(guard: Guard) -> None:
-    """Without TLS nobody offers it, and nothing asks for it (RFC 9113, section 3.1)."""
+    """Without TLS no server offers it, and nothing asks for it (RFC 9113, section 3.1)."""
     with Endpoint(answers()) as endpoint, posting(guard, endpoint.url()) as many:
         post(many)
 

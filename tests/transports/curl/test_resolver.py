@@ -1,4 +1,4 @@
-"""Where libcurl's connections lead: what the guard finds, and nothing else, anew every few seconds."""
+"""Where libcurl's connections lead: only where the guard finds, looked up every few seconds."""
 
 import contextlib
 import socket
@@ -103,7 +103,7 @@ def _outcome(many: ManyHttp) -> str:
 
 @contextlib.contextmanager
 def _closed_port_of(host: str, port: int) -> Iterator[None]:
-    """Make sure that nobody listens there."""
+    """Make sure that nothing listens there."""
     with socket.create_server((host, port)):
         yield
 
@@ -120,7 +120,7 @@ def test_a_look_up_is_not_repeated_for_every_flight(guard: Guard, monkeypatch: p
 
 
 def test_a_resolver_that_hangs_is_given_up(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All requests of the flight are told so, in the time that the flight has."""
+    """All requests of the flight fail so, in the time that the flight has."""
     release = threading.Event()
 
     def hang(*_: object, **options: Any) -> list[Any]:

@@ -26,7 +26,7 @@ def _failure(url: str, options: dict[str, Any]) -> TransportError:
     return failed.value
 
 
-def test_an_expired_certificate_is_told(ca: trustme.CA) -> None:
+def test_an_expired_certificate_is_reported(ca: trustme.CA) -> None:
     """The message says that the certificate has expired, and what the time is here."""
     past = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     with SyslogReceiver(tls=server_context(ca.issue_cert(HOST, not_after=past))) as receiver:
@@ -36,7 +36,7 @@ def test_an_expired_certificate_is_told(ca: trustme.CA) -> None:
     assert "has expired: renew it (here it is 20" in str(failed)
 
 
-def test_a_certificate_for_another_host_is_told(ca: trustme.CA) -> None:
+def test_a_certificate_for_another_host_is_reported(ca: trustme.CA) -> None:
     """The name in the url is what the certificate must carry (RFC 5425, 5.2)."""
     with SyslogReceiver(tls=server_context(ca.issue_cert("other.example.com"))) as receiver:
         failed = _failure(receiver.url, trusting(ca))
@@ -56,8 +56,8 @@ def test_a_name_with_a_dot_at_its_end(ca: trustme.CA, monkeypatch: pytest.Monkey
         assert receiver.wait_for(1) == messages(1)
 
 
-def test_a_self_signed_certificate_is_told_and_can_be_given(tmp_path: Path) -> None:
-    """It is refused with the remedy, and the remedy works."""
+def test_a_self_signed_certificate_is_reported_and_can_be_given(tmp_path: Path) -> None:
+    """It is refused with a hint, and the hint works."""
     certificate, key = self_signed()
     (tmp_path / "both.pem").write_bytes(certificate + key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -72,8 +72,8 @@ def test_a_self_signed_certificate_is_told_and_can_be_given(tmp_path: Path) -> N
         assert receiver.wait_for(1) == messages(1)
 
 
-def test_an_unknown_ca_is_told_and_verification_can_be_turned_off(ca: trustme.CA) -> None:
-    """The public roots do not vouch for a private CA; with `verify_tls` off nobody has to."""
+def test_an_unknown_ca_is_reported_and_verification_can_be_turned_off(ca: trustme.CA) -> None:
+    """The public roots do not vouch for a private CA; with `verify_tls` off no CA has to."""
     with SyslogReceiver(tls=server_context(ca.issue_cert("other.example.com"))) as receiver:
         failed = _failure(receiver.url, {})
         with stream_to(receiver.url, verify_tls=False) as stream:
@@ -113,7 +113,7 @@ def test_a_client_that_is_not_let_in_has_sent_nothing(
     confirms: bool,  # noqa: FBT001 - pytest passes it by name
     shown: str,
 ) -> None:
-    """TLS 1.3 refuses after the handshake has ended (RFC 8446, 4.4.2.4): it is told as what it is."""
+    """TLS 1.3 refuses after the handshake has ended (RFC 8446, 4.4.2.4): it is reported as what it is."""
     context = demanding(server_context(ca.issue_cert(HOST)), ca)
     context.minimum_version = context.maximum_version = version
     own = trusting(ca) if shown == "none" else identified(ca, trustme.CA().issue_cert("worker"))
@@ -125,7 +125,7 @@ def test_a_client_that_is_not_let_in_has_sent_nothing(
         assert receiver.messages == []
 
 
-def test_a_server_that_hangs_up_behind_the_handshake_is_told(ca: trustme.CA) -> None:
+def test_a_server_that_hangs_up_behind_the_handshake_is_reported(ca: trustme.CA) -> None:
     """Some refuse a client without a word."""
     context = server_context(ca.issue_cert(HOST))
     context.num_tickets = 0
@@ -136,7 +136,7 @@ def test_a_server_that_hangs_up_behind_the_handshake_is_told(ca: trustme.CA) -> 
     assert "closed the connection right behind the TLS handshake" in str(failed)
 
 
-def test_a_bad_pem_is_told_before_anything_is_sent() -> None:
+def test_a_bad_pem_is_reported_before_anything_is_sent() -> None:
     """It is a matter of configuration, and names the field."""
     with (
         SyslogReceiver() as receiver,

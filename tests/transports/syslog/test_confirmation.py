@@ -90,7 +90,7 @@ def test_a_slow_receiver_is_waited_for(way: Way) -> None:
 
 
 def test_a_receiver_that_never_closes_confirms_nothing(way: Way) -> None:
-    """Everything was read, but nobody can know: the batch is sent again, and the words say what to do."""
+    """Everything was read, but that is not known: the batch is sent again, and the words say what to do."""
     with way.receiver(never_ends) as receiver:
         failed = way.failure(receiver, lines(10), 0.4)
 
@@ -106,7 +106,7 @@ def test_a_receiver_that_stalls_confirms_nothing(way: Way) -> None:
 
 
 @pytest.mark.parametrize("count", [100, 8_000])
-def test_a_receiver_whose_system_does_not_take_all_is_told(way: Way, count: int) -> None:
+def test_a_receiver_whose_system_does_not_take_all_is_reported(way: Way, count: int) -> None:
     """That is more than a missing confirmation."""
     with way.receiver(stalls, receive_buffer=4_096) as receiver:
         failed = way.failure(receiver, lines(count, padding=1_000), 0.4)
@@ -164,7 +164,7 @@ def test_what_answers_is_no_receiver(way: Way) -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_an_end_without_goodbye_confirms_nothing(ca: trustme.CA, version: ssl.TLSVersion) -> None:
-    """RFC 5425, 4.4: a receiver must answer with a close_notify; a bare end could be anybody's."""
+    """RFC 5425, 4.4: a receiver must answer with a close_notify; a bare end could come from any host."""
     way = Way(ca, version)
     with way.receiver(cuts) as receiver:
         failed = way.failure(receiver, lines(10), SOON)

@@ -1,4 +1,4 @@
-"""Syslog over UDP on real sockets: a message a datagram, at a bearable pace; ports where nobody listens."""
+"""Syslog over UDP on real sockets: a message a datagram, at a bearable pace; ports where nothing listens."""
 
 import socket
 import threading
@@ -46,7 +46,7 @@ def test_ipv6() -> None:
         assert receiver.wait_for(3) == messages(3)
 
 
-def test_what_no_datagram_can_carry_is_told() -> None:
+def test_what_no_datagram_can_carry_is_reported() -> None:
     """It is named, and what stands beside it goes out all the same."""
     too_long = b"<134>" + b"x" * LONGEST
     first, last = messages(2)
@@ -94,7 +94,7 @@ def test_a_receiver_that_comes_back_is_reached() -> None:
 
 
 def test_the_pace_is_kept_by_all_threads_together() -> None:
-    """Two batches of 100 at 500 a second take no less than their share of time, whoever sends them."""
+    """Two batches of 100 at 500 a second take no less than their share of time, whichever thread sends."""
     with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url, max_datagrams_per_second=500) as way:
         began = time.monotonic()
         threads = [
@@ -133,7 +133,7 @@ def test_a_deadline_in_the_past_sends_nothing() -> None:
 
 
 def test_the_guard_stands_before_datagrams_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A closed address is refused, an unknown name is told."""
+    """A closed address is refused, an unknown name is reported."""
     with datagrams_to("syslog+udp://10.0.0.5") as way, pytest.raises(AddressRefused, match=r"10\.0\.0\.5"):
         way.send(messages(1), SOON)
     with datagrams_to("syslog+udp://no-such-host.invalid") as way, pytest.raises(NameUnknown):

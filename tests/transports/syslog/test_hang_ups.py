@@ -71,27 +71,27 @@ ENDINGS = {"closes": closes(0), "resets": resets(0)}
 
 @pytest.mark.usefixtures("_no_moment")
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
-def test_an_end_just_behind_a_batch_that_counted_is_told(
+def test_an_end_just_behind_a_batch_that_counted_is_reported(
     ca: trustme.CA, options: dict[str, Any], ending: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without waiting for the next batch, once."""
     monkeypatch.setattr(syslog_watch, "SUSPICIOUS", SOON)
     cue = threading.Event()
-    told: list[str] = []
+    reported: list[str] = []
     config: dict[str, Any] = {"framing": "newline"} | (trusting(ca) if options else {})
     with (
         SyslogReceiver(on_cue(cue, ending), framing="newline", **options) as receiver,
         stream_to(receiver.url, **config) as stream,
     ):
         for name in ("first", "second"):
-            assert stream.send(lines(1), SOON, on_end=partial(told.append, name)) is Assurance.SENT
+            assert stream.send(lines(1), SOON, on_end=partial(reported.append, name)) is Assurance.SENT
         receiver.wait_for(2)
         cue.set()
-        wait_until(lambda: told, "the end is told")
+        wait_until(lambda: reported, "the end is reported")
         with contextlib.suppress(TransportError):
             stream.send(lines(1), SOON)
 
-    assert told == ["first", "second"]
+    assert reported == ["first", "second"]
 
 
 @pytest.mark.usefixtures("_no_moment")
@@ -100,43 +100,43 @@ def test_the_end_of_an_older_connection_is_about_its_last_batch(monkeypatch: pyt
     monkeypatch.setattr(syslog_watch, "SUSPICIOUS", SOON)
     monkeypatch.setattr(SyslogConnection, "seconds_old", 2 * SOON)
     cue = threading.Event()
-    told: list[str] = []
+    reported: list[str] = []
     with SyslogReceiver(on_cue(cue, resets(0))) as receiver, stream_to(receiver.url) as stream:
         for name in ("first", "second"):
-            stream.send(lines(1), SOON, on_end=partial(told.append, name))
+            stream.send(lines(1), SOON, on_end=partial(reported.append, name))
         receiver.wait_for(2)
         cue.set()
-        wait_until(lambda: told, "the end is told")
+        wait_until(lambda: reported, "the end is reported")
 
-    assert told == ["second"]
+    assert reported == ["second"]
 
 
 @pytest.mark.usefixtures("_no_moment")
 def test_an_end_that_a_batch_meets_is_about_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """But not about what the same sending sent before: that sees to its own parts."""
     monkeypatch.setattr(syslog_watch, "SUSPICIOUS", SOON)
-    told: list[str] = []
+    reported: list[str] = []
     mine = object()
     with SyslogReceiver(first(1, resets(3))) as receiver, stream_to(receiver.url) as stream:
-        stream.send(lines(1), SOON, on_end=partial(told.append, "earlier"), sending=object())
-        stream.send(lines(1), SOON, on_end=partial(told.append, "mine"), sending=mine)
+        stream.send(lines(1), SOON, on_end=partial(reported.append, "earlier"), sending=object())
+        stream.send(lines(1), SOON, on_end=partial(reported.append, "mine"), sending=mine)
         receiver.wait_for(2)
         monkeypatch.setattr(stream, "_moment", SOON)
         monkeypatch.setattr(stream, "_wary_until", math.inf)
         with pytest.raises(ConnectionLost):
-            stream.send(lines(1), SOON, on_end=partial(told.append, "last"), sending=mine)
+            stream.send(lines(1), SOON, on_end=partial(reported.append, "last"), sending=mine)
 
-    assert told == ["earlier"]
+    assert reported == ["earlier"]
 
 
 @pytest.mark.usefixtures("_no_moment")
 @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
 def test_an_end_after_a_rest_is_none_of_the_batch(ending: Behaviour, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many receivers and balancers close what is idle: that repeats nothing, and alarms nobody."""
+    """Many receivers and balancers close what is idle: that repeats nothing, and alarms no person."""
     monkeypatch.setattr(syslog_watch, "SUSPICIOUS", 0.0)
-    cue, told = threading.Event(), []
+    cue, reported = threading.Event(), []
     with SyslogReceiver(on_cue(cue, ending)) as receiver, stream_to(receiver.url) as stream:
-        stream.send(lines(1), SOON, on_end=lambda: told.append("told"))
+        stream.send(lines(1), SOON, on_end=lambda: reported.append("reported"))
         receiver.wait_for(1)
         cue.set()
         receiver.wait_for_ends(1)
@@ -144,20 +144,20 @@ def test_an_end_after_a_rest_is_none_of_the_batch(ending: Behaviour, monkeypatch
         assert stream.send(lines(1, start=1), SOON) is Assurance.SENT
 
         assert receiver.wait_for(2) == messages(2)
-    assert told == []
+    assert reported == []
 
 
 @pytest.mark.usefixtures("_no_moment")
-def test_what_was_told_is_watched_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_reported_is_watched_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the first such end on, the receiver is given a moment behind each batch to hang up."""
     monkeypatch.setattr(syslog_watch, "SUSPICIOUS", SOON)
-    cue, told = threading.Event(), []
+    cue, reported = threading.Event(), []
     with SyslogReceiver(on_cue(cue, closes(0))) as receiver, stream_to(receiver.url) as stream:
-        stream.send(lines(1), SOON, on_end=lambda: told.append("told"))
+        stream.send(lines(1), SOON, on_end=lambda: reported.append("reported"))
         receiver.wait_for(1)
         receiver.behaviour = closes(2)
         cue.set()
-        wait_until(lambda: told, "the end is told")
+        wait_until(lambda: reported, "the end is reported")
         stream.send(lines(1), SOON)
         monkeypatch.setattr(stream, "_moment", SOON)
         with pytest.raises(ClosedBehindBatch):
@@ -174,7 +174,7 @@ def late(visit: Visit) -> None:
 def test_an_unknown_receiver_has_longer_to_hang_up(
     monkeypatch: pytest.MonkeyPatch, ca: trustme.CA, options: dict[str, Any]
 ) -> None:
-    """Behind our own end nobody could tell it from an answer: it waits until the receiver is known."""
+    """Behind our own end it would look like an answer: it waits until the receiver is known."""
     monkeypatch.setattr(syslog_stream, "_SHORTEST_MOMENT", 0.001)
     monkeypatch.setattr(syslog_stream, "_CONNECTS", 0)
     config: dict[str, Any] = {"framing": "newline", "confirm_by_shutdown": True}

@@ -54,7 +54,7 @@ def test_newlines_over_tls(ca: trustme.CA) -> None:
 
 
 def test_a_server_without_session_tickets(ca: trustme.CA) -> None:
-    """syslog-ng sends none: whoever says nothing has not refused us."""
+    """syslog-ng sends none: a receiver that says nothing has not refused us."""
     context = server_context(ca.issue_cert(HOST))
     context.num_tickets = 0
     with SyslogReceiver(tls=context) as receiver, stream_to(receiver.url, **trusting(ca)) as stream:
@@ -77,7 +77,7 @@ def test_a_batch_of_megabytes_arrives_whole(ca: trustme.CA) -> None:
         assert receiver.wait_for(2_000) == messages(2_000, padding=1_000)
 
 
-def test_a_receiver_without_tls_is_told() -> None:
+def test_a_receiver_without_tls_is_reported() -> None:
     """A plain receiver reads the handshake and stays silent."""
 
     def swallows(visit: Visit) -> None:

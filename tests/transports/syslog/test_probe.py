@@ -1,6 +1,6 @@
 """Whether the other end of a connection is still there: five fates, in plain TCP and in TLS 1.2 and 1.3.
 
-In TLS 1.3 a peek at the socket sees a session ticket and is blind for the end behind it; only reading tells.
+In TLS 1.3 a peek at the socket sees a session ticket and is blind for the end behind it; only reading helps.
 """
 
 import contextlib
@@ -87,7 +87,7 @@ def test_an_end_right_behind_the_handshake_is_noticed(connecting: Connecting, en
 
 
 def test_a_reset_is_noticed(connecting: Connecting) -> None:
-    """It is told apart from an end: bytes may have been thrown away."""
+    """It is distinguished from an end: bytes may have been thrown away."""
     cue = threading.Event()
     with connecting(on_cue(cue, resets(0))) as (connection, receiver):
         assert connection.is_open()

@@ -30,8 +30,8 @@ from worker.model.errors import (
 LARGE = 8_000
 
 
-def test_a_reset_in_the_middle_of_a_batch_is_told() -> None:
-    """Nobody knows what was read: the whole batch is unconfirmed."""
+def test_a_reset_in_the_middle_of_a_batch_is_reported() -> None:
+    """It is unknown what was read: the whole batch is unconfirmed."""
     with (
         SyslogReceiver(resets(10), receive_buffer=65_536) as receiver,
         stream_to(receiver.url) as stream,
@@ -40,7 +40,7 @@ def test_a_reset_in_the_middle_of_a_batch_is_told() -> None:
         stream.send(lines(LARGE, padding=1_000), SOON)
 
 
-def test_an_end_in_the_middle_of_a_batch_is_told() -> None:
+def test_an_end_in_the_middle_of_a_batch_is_reported() -> None:
     """A receiver that closes with bytes unread has its system reset the connection (RFC 1122, 4.2.2.13)."""
     with (
         SyslogReceiver(closes(10), receive_buffer=65_536) as receiver,
@@ -97,7 +97,7 @@ def test_a_receiver_that_never_reads_is_given_up_while_sending() -> None:
 
 
 def test_what_the_receivers_system_has_taken_counts_as_sent() -> None:
-    """SENT claims no more than that: whether the program reads it, TCP does not tell."""
+    """SENT claims no more than that: whether the program reads it, TCP does not show."""
     with SyslogReceiver(stalls) as receiver, stream_to(receiver.url) as stream:
         assert stream.send(lines(10), SOON) is Assurance.SENT
         assert receiver.messages == []
@@ -123,7 +123,7 @@ def test_a_failure_does_not_reset_the_connection() -> None:
         assert receiver.messages == sent[: len(receiver.messages)], "no more was handed over than could go"
 
 
-def test_a_peer_that_answers_and_closes_is_told_apart() -> None:
+def test_a_peer_that_answers_and_closes_is_recognised() -> None:
     """A web server, say, answers and closes: the words point at the port, and do not repeat the answer."""
     behaviour = answers(b"HTTP/1.1 400 secret\r\n\r\n", then=half_closes(10, then=reads))
     with (
