@@ -83,6 +83,7 @@ REFUSED: dict[str, tuple[str, str, str, str]] = {
     "no block": ("ca_pem", "\u043a\u043b\u044e\u0447", "is not a certificate in PEM", "BEGIN CERTIFICATE"),
     "cut off": ("ca_pem", CA_PEM[:200], _CUT, "from its BEGIN line to its END line"),
     "one of two cut off": ("ca_pem", CA_PEM + CA_PEM[:200], _CUT, "from its BEGIN line"),
+    "nothing in its block": ("ca_pem", NO_CERTIFICATE.replace("bm8gY2VydGlmaWNhdGU=\n", ""), _CUT, ""),
     "without its beginning": ("ca_pem", CA_PEM[30:], _CUT, "from its BEGIN line"),
     "words": ("ca_pem", "no PEM", "is not a certificate in PEM", "BEGIN CERTIFICATE"),
     "something else in its block": ("ca_pem", NO_CERTIFICATE, "is not a certificate in PEM", ""),

@@ -47,8 +47,27 @@ def test_what_sat_idle_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> No
     now += LONGEST_IDLE + 1
     pool.give_back(used)
 
-    assert (idle.is_closed, used.is_closed) == (True, False)
+    assert idle.is_closed
+    assert not used.is_closed
     assert [pool.take(), pool.take()] == [used, None]
+
+
+def test_where_room_is_short_only_what_may_still_show_something_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An end soon after a batch says that it may be lost."""
+    now = 1_000.0
+    monkeypatch.setattr(syslog_pool, "monotonic", lambda: now)
+    pool: Pool[Connection] = Pool(3)
+    idle, fresh = Connection(), Connection()
+    pool.give_back(idle)
+    now += syslog_pool.SUSPICIOUS + 1
+    pool.give_back(fresh)
+    pool.close_idle()
+
+    assert idle.is_closed
+    assert not fresh.is_closed
+    assert [pool.take(), pool.take()] == [fresh, None]
 
 
 def test_a_closed_pool_keeps_nothing() -> None:
