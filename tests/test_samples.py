@@ -85,7 +85,7 @@ def test_scores_match_the_thresholds() -> None:
             assert event["drift_score"] < 0.4
 
 
-def test_holds_tell_who_decided() -> None:
+def test_holds_name_who_decided() -> None:
     """A decided hold names its approver; one that is pending or expired has none."""
     for event in sample_events(2000):
         hold = event.get("hold")

@@ -263,7 +263,7 @@ def test_wrong_texts_of_a_key_that_is_remembered_cost_no_question(access: Door, 
 
 
 @pytest.mark.parametrize("network", ["1.2.3.4", "2001:db8:1:2::"])
-def test_nobody_goes_from_key_to_key(access: Door, clock: Clock, network: str) -> None:
+def test_one_address_cannot_try_key_after_key(access: Door, clock: Clock, network: str) -> None:
     """One address may not try any number of keys, nor one network of IPv6; a right key is let in."""
     for number in range(MOST_OF_ADDRESS):
         with pytest.raises(UnknownKey):

@@ -109,7 +109,7 @@ def test_a_body_that_comes_too_slowly(strict: Api) -> None:
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["field"] == "body"
 
 
-def test_whoever_hangs_up_amid_a_body_is_no_news(
+def test_a_client_that_hangs_up_amid_a_body_is_not_logged(
     strict: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy that gives up is no fault of ours, and its traceback would bury those that are."""
@@ -127,7 +127,7 @@ def test_whoever_hangs_up_amid_a_body_is_no_news(
     assert "request.failed" not in event_names(caplog)
 
 
-def test_a_body_that_nobody_reads(strict: Api) -> None:
+def test_a_body_that_is_not_read(strict: Api) -> None:
     """Whoever is turned away before the body has come cannot hold the connection with it."""
     with _connected(strict) as connection:
         connection.sendall(b"POST /api/v1/events HTTP/1.1\r\nHost: test\r\nContent-Length: 300000\r\n\r\n")

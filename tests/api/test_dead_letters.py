@@ -34,7 +34,7 @@ def settled(api: Api) -> str:
     return home
 
 
-def test_deliveries_tell_what_became_of_events(api: Api, settled: str) -> None:
+def test_deliveries_show_what_became_of_events(api: Api, settled: str) -> None:
     """The latest first, each with when, why and what would mend it."""
     page = api.get(f"/integrations/siem/{settled}/deliveries", role=READ_ONLY)
 
@@ -225,7 +225,7 @@ def test_a_dead_letter_is_discarded(api: Api) -> None:
     assert api.get(f"{path}/{one}")["state"] == "discarded"
 
 
-def test_nothing_of_another_tenant_is_told(api: Api) -> None:
+def test_nothing_of_another_tenant_is_shown(api: Api) -> None:
     """Its integrations, letters and events are as unknown as those that never were."""
     ours, theirs = api.create()["id"], api.create(tenant=THEIRS)["id"]
     [letter_id] = bury(api, theirs, {"evt_1": b"{}"})
@@ -251,7 +251,7 @@ def test_nothing_of_another_tenant_is_told(api: Api) -> None:
     assert publisher.status_code == 403
 
 
-def test_every_attempt_is_told(api: Api) -> None:
+def test_every_attempt_is_listed(api: Api) -> None:
     """Of one event at each integration, and beside a dead letter; lists of many have none."""
     home: str = api.create()["id"]
     event = f"{home}-tried"

@@ -137,7 +137,7 @@ def test_a_tenant_has_few_tests_at_once(api: Api) -> None:
     assert done == [200] * TESTS.share
 
 
-def test_health_says_how_it_fares(api: Api) -> None:
+def test_health_shows_state_and_backlog(api: Api) -> None:
     """It is the health of `siem health`, with times of RFC 3339."""
     made = api.create(name="healthy")
     health = api.get(f"/integrations/siem/{made['id']}/health")
@@ -150,7 +150,7 @@ def test_health_says_how_it_fares(api: Api) -> None:
     assert api.get(f"/integrations/siem/{made['id']}/health")["state"] == "paused"
 
 
-def test_event_types_are_told_to_whoever_publishes(api: Api) -> None:
+def test_publishers_may_list_event_types(api: Api) -> None:
     """All eleven, each with what it means, and whether an integration gets it unasked."""
     types = {one["type"]: one for one in api.get("/event-types", role=PUBLISH_ONLY)["items"]}
 

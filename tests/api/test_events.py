@@ -47,7 +47,7 @@ def test_more_than_one_round_trip(api: Api) -> None:
     assert [json.loads(raw)["id"] for raw in taken(api)] == [f"evt_{number}" for number in range(2500)]
 
 
-def test_each_wrong_line_is_told_and_keeps_no_other_out(api: Api) -> None:
+def test_each_wrong_line_is_named_and_keeps_no_other_out(api: Api) -> None:
     """The line, the event's id if it has one, the field, what is wrong and what would be right."""
     body = lines(event(1), event(2, type="policy.maybe"), b"{", event(4, timestamp="now"), event(5))
     answer = publish(api, body)

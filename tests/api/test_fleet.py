@@ -98,7 +98,7 @@ def test_a_fleet_that_runs_is_ready(alone: Api) -> None:
     assert all(part["ok"] for part in answer.json()["parts"])
 
 
-def test_what_is_away_is_told_without_its_address(alone: Api) -> None:
+def test_what_is_away_is_named_without_its_address(alone: Api) -> None:
     """Whoever reaches the API does not learn where Redis is."""
     alone.fleet.server.kill()
     answer = _ask(alone, "/readyz")
@@ -109,7 +109,7 @@ def test_what_is_away_is_told_without_its_address(alone: Api) -> None:
     assert str(alone.fleet.server.port) not in answer.text
 
 
-def test_without_redis_nobody_says_that_processes_do_no_work(alone: Api) -> None:
+def test_without_redis_the_state_of_processes_is_unknown(alone: Api) -> None:
     """Whether they run is not known, and no part of readiness claims to know it."""
     alone.fleet.server.kill()
     parts = _parts(_ask(alone, "/readyz"))
@@ -118,7 +118,7 @@ def test_without_redis_nobody_says_that_processes_do_no_work(alone: Api) -> None
     assert {parts[name]["detail"] for name in roles} == {"not known without Redis"}
 
 
-def test_conflicts_between_redis_and_the_ledger_are_told(alone: Api) -> None:
+def test_conflicts_between_redis_and_the_ledger_are_reported(alone: Api) -> None:
     """As a figure, and by a part that is not ok."""
     conflict = Conflict(ConflictKind.UNKNOWN, "late", OURS, "webhook", 1, 1)
     alone.fleet.client.hset(keys.CONFLICTS, "int_late", msgspec.json.encode(conflict))
@@ -131,7 +131,7 @@ def test_conflicts_between_redis_and_the_ledger_are_told(alone: Api) -> None:
     assert figures['siem_integration_conflicts{kind="older"}'] == 0
 
 
-def test_metrics_tell_of_each_integration(alone: Api) -> None:
+def test_metrics_cover_each_integration(alone: Api) -> None:
     """Its backlog, its oldest event, what became of the others, and its state; by id, never by name."""
     home = alone.create(name="a name that is nobody's business")["id"]
     mark = f'{{integration="{home}",tenant="{OURS}",type="webhook"}}'
@@ -164,7 +164,7 @@ def test_metrics_tell_of_each_integration(alone: Api) -> None:
     assert "nobody" not in _ask(alone, "/metrics").text
 
 
-def test_metrics_tell_of_the_fleet(alone: Api) -> None:
+def test_metrics_cover_the_fleet(alone: Api) -> None:
     """What waits between its processes, and how many there are of each."""
     alone.fleet.client.xadd(keys.EVENTS, {"event": "{}"})
     alone.fleet.client.set(keys.alive("router", "there:1"), 1)
@@ -181,7 +181,7 @@ def test_metrics_tell_of_the_fleet(alone: Api) -> None:
     assert found['siem_redis_config_unknown{check="persistence"}'] == 0
 
 
-def test_metrics_tell_that_redis_does_not_suit(alone: Api) -> None:
+def test_metrics_show_that_redis_does_not_suit(alone: Api) -> None:
     """A gauge for each check; the ledger's own is among them."""
     alone.fleet.client.config_set("appendonly", "no")
     alone.fleet.client.set(keys.LEDGER, "another")
@@ -191,7 +191,7 @@ def test_metrics_tell_that_redis_does_not_suit(alone: Api) -> None:
     assert bad == {f'siem_redis_config_ok{{check="{name}"}}' for name in ("persistence", "ledger")}
 
 
-def test_a_loss_is_told_until_it_is_acknowledged(alone: Api) -> None:
+def test_a_loss_is_reported_until_it_is_acknowledged(alone: Api) -> None:
     """By readiness, with its number, and by two gauges."""
     losses = LossStore(alone.fleet.engine)
     before = _figures(alone)
@@ -266,7 +266,7 @@ def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source,
     }
 
 
-def test_figures_of_health_are_not_told_from_memory(alone: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_of_health_do_not_come_from_memory(alone: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are reckoned now and then, and left out at once where one of their sources is away."""
     monkeypatch.setattr(metrics, "_SHARE", 1e-9)
     home = alone.create()["id"]
@@ -305,7 +305,7 @@ def _now_ms(api: Api) -> int:
     return int(seconds) * 1000
 
 
-def test_clocks_and_damage_are_told(alone: Api) -> None:
+def test_clocks_and_damage_are_reported(alone: Api) -> None:
     """How far each process is from Redis, what is not pruned, what was damaged; and the fleet stays ready."""
     alone.create()
     client = alone.fleet.client

@@ -217,7 +217,7 @@ def test_the_type_stays(api: Api) -> None:
     assert api.ask("PATCH", path, json={"type": "webhook"}).status_code == 200
 
 
-def test_all_wrong_fields_are_told_at_once(api: Api) -> None:
+def test_all_wrong_fields_are_named_at_once(api: Api) -> None:
     """Each with where it stands, what is wrong, and what would be right; on a change as well."""
     made = api.create({"type": "splunk_hec", "url": "https://splunk.example.com", "token": "t"}, name="four")
     wrong = {"url": "ftp://x", "token": "a b", "index": "UPPER", "batch_events": 0, "tenant_id": "other"}

@@ -20,7 +20,7 @@ def own(tmp_path: Path) -> Iterator[Api]:
         yield served
 
 
-def test_without_redis_a_change_is_saved_and_told_later(own: Api) -> None:
+def test_without_redis_a_change_is_saved_and_published_later(own: Api) -> None:
     """Nobody who sets up a SIEM waits for Redis; a recorder tells the fleet once it is back."""
     own.fleet.server.kill()
     made = own.create()

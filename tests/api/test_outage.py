@@ -75,7 +75,7 @@ def test_keys_open_after_a_restart_without_the_database(own: Fleet, power: Power
     assert (listed[late["id"]] is None, listed[used["id"]] is None) == (False, True)
 
 
-def test_nobody_learns_where_anything_is(own: Fleet, power: PowerSwitch) -> None:
+def test_no_answer_says_where_anything_is(own: Fleet, power: PowerSwitch) -> None:
     """With the database away, and Redis as well; the log tells both, once each, and that they are back."""
     own.start("router")
     admin = make_key(own)

@@ -42,7 +42,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("ends", [[None], [GONE, GONE, None]])
-def test_each_loss_is_told_once_and_so_is_its_end(
+def test_each_loss_is_logged_once_and_so_is_its_end(
     ends: list[Exception | None], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many requests meet it."""

@@ -44,7 +44,7 @@ def test_a_route_waits_in_threads_of_its_kind() -> None:
     assert shared == {}
 
 
-def test_a_route_that_waits_for_nobody_known_is_refused() -> None:
+def test_a_route_without_a_known_caller_is_refused() -> None:
     """Its thread would be that of a tenant: without one, the first request would fail instead."""
 
     def show() -> None:

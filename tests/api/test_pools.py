@@ -83,7 +83,7 @@ def test_what_is_beyond_is_refused(calls: Calls) -> None:
     assert again.result(30) == "a9"
 
 
-def test_a_failure_is_told_and_costs_no_thread(calls: Calls) -> None:
+def test_a_failure_is_raised_and_costs_no_thread(calls: Calls) -> None:
     """Whatever is raised, and whoever gave up before it began."""
 
     def fail() -> None:
@@ -103,7 +103,7 @@ def test_a_failure_is_told_and_costs_no_thread(calls: Calls) -> None:
 
 
 @pytest.mark.parametrize(("holders", "each"), [(1, 50), (2, 33), (9, 10)])
-def test_nobody_holds_more_than_is_free(holders: int, each: int) -> None:
+def test_no_caller_holds_more_than_is_free(holders: int, each: int) -> None:
     """However many take what they can, there is as much left for one more."""
     shares = Shares(100)
     found = [0] * holders

@@ -150,7 +150,7 @@ def test_a_replay_is_cancelled_once(api: Api, home: str) -> None:
     assert again.status_code == 409
 
 
-def test_nothing_of_another_tenant_is_told(api: Api, home: str) -> None:
+def test_nothing_of_another_tenant_is_shown(api: Api, home: str) -> None:
     """Its integrations and replays are as unknown as those that never were, and so are its dead letters."""
     theirs = api.create(tenant=THEIRS)["id"]
     [letter_id] = bury(api, theirs, {"evt_1": b"{}"})

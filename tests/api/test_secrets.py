@@ -104,7 +104,7 @@ def test_no_answer_and_no_place_holds_a_secret(api: Api) -> None:
     assert not any(LONG.encode() in path.read_bytes() for path in api.fleet.directory.glob("ledger*"))
 
 
-def test_a_secret_whose_key_is_gone_is_shown_so_and_set_anew(api: Api) -> None:
+def test_a_secret_whose_key_is_gone_is_shown_so_and_replaced(api: Api) -> None:
     """It hides nothing else; the test names it; every change but its own leaves it; a new value ends that."""
     made = api.create(auth={"kind": "bearer", "token": LONG}, headers={"X-Team": OTHER})
     path = f"/integrations/siem/{made['id']}"

@@ -57,7 +57,7 @@ def test_a_request_that_is_quick_may_be_answered_late(api: Api, monkeypatch: pyt
         assert connection.recv(65_536).startswith(b"HTTP/1.1 201 ")
 
 
-def test_answers_that_nobody_takes_end_the_connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_that_are_not_read_end_the_connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks a lot and reads nothing holds no connection with it."""
     monkeypatch.setattr(TimeoutProtocol, "ANSWER_SECONDS", 0.3)
     with _connected(api) as connection:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 TOKEN = "11111111-2222-3333-4444-5555555555f3"
 
 
-def test_a_secret_whose_key_is_gone_is_set_anew(browser: Browser, staged: Site) -> None:
+def test_a_secret_whose_key_is_gone_is_replaced(browser: Browser, staged: Site) -> None:
     """The list, the form and the test say what is wrong; a new value is taken, and the test passes."""
     with HecReceiver() as splunk:
         integration = staged.fleet.integrate(splunk.url, "keyless", tenant_id=OURS)

@@ -70,7 +70,7 @@ def test_an_address_that_workers_must_allow(empty: Fleet, url: str, options: str
     assert ran.err.endswith(" runs.\n")
 
 
-def test_an_address_that_nobody_can_allow(empty: Fleet) -> None:
+def test_an_address_that_no_setting_can_allow(empty: Fleet) -> None:
     """No setting is suggested where none helps."""
     ran = create(empty.environment, "http://169.254.169.254/", "--type", "webhook")
 

@@ -137,7 +137,7 @@ def test_what_its_destination_disabled_says_why_and_the_way_back(empty: Fleet, h
     assert "disabled" not in call(empty.environment, "status").out
 
 
-def test_scripts_are_told_as_well(empty: Fleet, hook: Integration) -> None:
+def test_scripts_read_it_as_well(empty: Fleet, hook: Integration) -> None:
     """The reason, with a code for what cannot be printed, and the time in milliseconds."""
     lose(empty, hook)
     [listed] = call(empty.environment, "integrations", "list", "--json").json["items"]

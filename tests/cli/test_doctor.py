@@ -115,7 +115,7 @@ def test_a_broken_siem_for_people(desk: Fleet) -> None:
     assert ran.err == ""
 
 
-def test_what_is_told_fits_into_a_terminal(desk: Fleet) -> None:
+def test_what_is_printed_fits_into_a_terminal(desk: Fleet) -> None:
     """Long messages, and what to do, go on below where they began."""
     with _splunk(desk, "narrow", scripts.reject_token()):
         ran = call(desk.environment, "doctor", "narrow", columns=80)

@@ -124,7 +124,7 @@ def test_deleting_asks_first(empty: Fleet) -> None:
 
 
 @pytest.mark.slow
-def test_names_that_do_not_tell(empty: Fleet) -> None:
+def test_names_that_do_not_identify(empty: Fleet) -> None:
     """A taken name is wrong input; for an unknown one, and one that two tenants use, the code is 4."""
     first = _create(empty, "--token", SECRET, "--json").json
     taken = _create(empty, "--token", SECRET)

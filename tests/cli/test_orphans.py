@@ -39,7 +39,7 @@ def siem(fleet: Fleet, *arguments: str) -> Ran:
     return call(fleet.environment, "integrations", "orphans", *arguments)
 
 
-def test_everybody_is_told(own: Fleet, orphan: str) -> None:
+def test_every_command_reports_it(own: Fleet, orphan: str) -> None:
     """The list of orphans has it; list, status and health say that there is one."""
     [listed] = siem(own, "list", "--json").json["items"]
     integrations_list = call(own.environment, "integrations", "list")

@@ -19,7 +19,7 @@ DAY_MS = 86_400_000
 HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ASSURANCE", "ATTEMPTS", "MS", "ERROR")
 
 
-def test_status_tells_how_each_integration_fares(told: Fleet) -> None:
+def test_status_shows_each_integration(told: Fleet) -> None:
     """Counts, latency and the last problem of each; what waits; which processes run."""
     ran = call(told.environment, "status", "--json")
     report = ran.report

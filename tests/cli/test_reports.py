@@ -159,7 +159,7 @@ def test_a_recorder_that_can_write_takes_back_what_another_one_said(own: Fleet) 
         assert recorder_stall(own.client) is None
 
 
-def test_a_full_disk_is_told_by_all(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_by_all(tmp_path: Path) -> None:
     """A real PostgreSQL without room: the recorder's log and health name it, until it is over."""
     with (
         postgres_server() as server,

@@ -73,7 +73,7 @@ def test_one_tenant_alone(many: Fleet, command: str) -> None:
     assert "No integrations of tenant nobody yet" in call(many.environment, command, "--tenant", "nobody").out
 
 
-def test_an_error_is_told_once(many: Fleet) -> None:
+def test_an_error_is_shown_once(many: Fleet) -> None:
     """The reason has it, and so the row has not."""
     out = call(many.environment, "status", "--limit", "1").out
 

@@ -55,7 +55,7 @@ def test_a_report_tells_what_it_can(
     assert "hunter2" not in ran.err + ran.out
 
 
-def test_a_newcomer_without_redis_is_told_what_to_start(tmp_path: Path) -> None:
+def test_without_redis_a_newcomer_reads_what_to_start(tmp_path: Path) -> None:
     """Nothing is set and nothing runs: `siem up` is the answer."""
     ran = run(NEWCOMER, "publish", "-", SIEM_DATA_DIR=str(tmp_path))
 

@@ -119,14 +119,14 @@ def test_what_is_discarded_is_gone(desk: Fleet, aside: list[str]) -> None:
         (["discard", "--yes"], 2, "say which entries"),
     ],
 )
-def test_what_is_wrong_is_told(desk: Fleet, arguments: list[str], code: int, words: str) -> None:
+def test_what_is_wrong_is_named(desk: Fleet, arguments: list[str], code: int, words: str) -> None:
     """With the exit codes of every command."""
     ran = siem(desk, *arguments)
 
     assert (ran.code, words in ran.complaint) == (code, True)
 
 
-def test_what_nobody_wrote_cannot_be_put_back(desk: Fleet, aside: list[str]) -> None:
+def test_what_no_worker_wrote_cannot_be_put_back(desk: Fleet, aside: list[str]) -> None:
     """It says so, and leaves the others where they are."""
     ran = siem(desk, "retry", aside[0], aside[3])
 

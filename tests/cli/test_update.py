@@ -98,7 +98,7 @@ def test_a_change_in_between_is_not_overwritten(
     assert (now.enabled, now.destination) == (False, splunk.destination)
 
 
-def test_the_fleet_is_told(empty: Fleet, splunk: Integration) -> None:
+def test_the_fleet_learns_of_it(empty: Fleet, splunk: Integration) -> None:
     """At once: a change also tries a SIEM that is held."""
     call(empty.environment, "integrations", "update", "splunk", "--name", "splunk-eu")
     document = empty.client.hget("siem:integrations", splunk.id)

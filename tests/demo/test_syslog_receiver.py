@@ -133,7 +133,7 @@ def test_over_http_there_are_counts_and_nothing_else(start_syslog: Start) -> Non
         assert "GET /counts" in answer.json()["error"]
 
 
-def test_each_frame_is_told_by_its_first_byte() -> None:
+def test_the_first_byte_says_how_a_frame_ends() -> None:
     """RFC 6587, 3.4.1 and 3.4.2: a digit begins a counted frame, anything else a line."""
     for stream, expected, left in (
         (b"3 abc2 xy", [b"abc", b"xy"], b""),

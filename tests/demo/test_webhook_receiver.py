@@ -152,7 +152,7 @@ def test_answers_are_delayed_and_still_in_order(start_webhook: Start) -> None:
         assert took >= 0.1
 
 
-def test_a_client_that_does_not_wait_disturbs_nobody(start_webhook: Start) -> None:
+def test_a_client_that_does_not_wait_disturbs_no_other(start_webhook: Start) -> None:
     """An answer to a connection that is gone goes nowhere, and without a word."""
     with start_webhook("--delay", "100") as receiver:
         with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as client:
@@ -180,7 +180,7 @@ def test_only_posts_are_taken(start_webhook: Start) -> None:
         (b'{"id":"a"}\n{"id":"b"}\n', ["a", "b"]),
     ],
 )
-def test_lines_are_told_by_their_media_type(body: bytes, expected: list[str]) -> None:
+def test_lines_are_recognised_by_their_media_type(body: bytes, expected: list[str]) -> None:
     """Whether the last line ends with a newline or not."""
     assert read_ids(lines_of(body)) == expected
     assert count_events(lines_of(body)) == len(expected)

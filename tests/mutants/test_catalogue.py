@@ -36,7 +36,7 @@ def _mutant(**changes: str) -> Mutant:
 
 
 @pytest.mark.parametrize("text", ["a = b", "a == b or a == b"])
-def test_a_mutant_that_does_not_apply_is_told(text: str) -> None:
+def test_a_mutant_that_does_not_apply_is_named(text: str) -> None:
     """Neither is it passed over, nor applied in two places."""
     with pytest.raises(StaleMutant, match=r"^one: its old text .* worker/x\.py: write the mutant anew$"):
         _mutant().applied(text)
@@ -59,7 +59,7 @@ def test_a_run_with_a_stale_mutant_fails_at_once(
 
 
 @pytest.mark.slow
-def test_killed_and_surviving_mutants_are_told_apart(tmp_path: Path) -> None:
+def test_killed_and_surviving_mutants_differ(tmp_path: Path) -> None:
     """A run of two: one that a test notices, and one that none can; the second fails it."""
     program = (
         "import sys; from pathlib import Path; from tests.mutants import catalogue, running\n"

@@ -191,7 +191,7 @@ def names(page: Page) -> list[str]:
     return [word for word in page.words if word.startswith("listed-")]
 
 
-def test_an_address_that_nobody_allows_is_told_on_its_page(site: Site) -> None:
+def test_an_address_that_is_not_allowed_is_shown_on_its_page(site: Site) -> None:
     """Before anybody wonders why nothing arrives; a public one goes without a word."""
     closed, public = site.integrate("closed", url="https://10.1.2.3/"), site.integrate("public")
     visitor = site.visitor()

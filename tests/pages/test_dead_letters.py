@@ -212,7 +212,7 @@ def test_a_discarded_letter_waits_no_more(site: Site, home: str) -> None:
 @pytest.mark.parametrize(
     ("event", "called"), [("evt_invalid", "event evt_invalid"), ("", "an event without")]
 )
-def test_an_invalid_event_is_told_of_as_what_it_is(site: Site, event: str, called: str) -> None:
+def test_an_invalid_event_is_called_what_it_is(site: Site, event: str, called: str) -> None:
     """It is counted beside what can be replayed, with how to deal with it; a discard loses its correction."""
     entry = f"{NOON}-{9000 + next(_entries)}"
     dead = letter({event: b"{}"}, integration_id=None, cause=Cause.INVALID, failure=_REFUSED)

@@ -120,7 +120,7 @@ def test_a_correction_that_comes_too_late_is_shown_with_the_reason(site: Site) -
 
 
 @pytest.mark.parametrize("name", ["never-was", "x" * 300])
-def test_a_correction_that_is_gone_is_told(site: Site, name: str) -> None:
+def test_a_correction_that_is_gone_is_reported(site: Site, name: str) -> None:
     """The form has the event as it was."""
     typing = Typing(site)
     page = typing.visitor.get(typing.path, params={"draft": name})

@@ -32,7 +32,7 @@ def token_of(site: Site, location: str) -> str:
     return destination.token.get_secret_value()
 
 
-def test_every_mistake_is_told_at_once_beside_its_field(site: Site) -> None:
+def test_every_mistake_is_shown_at_once_beside_its_field(site: Site) -> None:
     """And above the form, with a way to each."""
     visitor = site.visitor()
     wrong = {
@@ -77,7 +77,7 @@ def test_a_secret_survives_a_mistake_without_being_shown(site: Site) -> None:
     assert token_of(site, saved.headers["location"]) == SECRET
 
 
-def test_a_kept_secret_can_be_typed_anew(site: Site) -> None:
+def test_a_kept_secret_can_be_typed_again(site: Site) -> None:
     """What is typed last counts."""
     visitor = site.visitor()
     again = Page(visitor.http.post(NEW, data=form_of(visitor, "anew", url="ftp://splunk")).text)
@@ -213,7 +213,7 @@ def test_what_was_typed_is_for_its_tenant_and_its_secrets_for_their_key(site: Si
     assert Page(saved.text).filled["name"] == ["of one key"]
 
 
-def test_nobody_can_make_a_token_or_use_one_for_a_proof(site: Site) -> None:
+def test_a_token_cannot_be_made_up_nor_used_as_a_proof(site: Site) -> None:
     """A made-up one is none; a real one without the session's proof saves nothing."""
     visitor, before = site.visitor(), len(site.fleet.store.records())
     form = form_of(visitor, "forged")
@@ -225,7 +225,7 @@ def test_nobody_can_make_a_token_or_use_one_for_a_proof(site: Site) -> None:
     assert len(site.fleet.store.records()) == before
 
 
-def test_a_draft_that_is_gone_is_told(site: Site) -> None:
+def test_a_draft_that_is_gone_is_reported(site: Site) -> None:
     """The form is as empty as at first."""
     page = site.visitor().get(NEW, params={"draft": "never-was"})
 

@@ -169,7 +169,7 @@ def test_a_mistake_is_shown_beside_its_field(site: Site, kind: str) -> None:
     assert len(site.fleet.store.records()) == before
 
 
-def test_a_change_that_somebody_has_overtaken_is_not_saved(site: Site) -> None:
+def test_a_change_that_came_second_is_not_saved(site: Site) -> None:
     """Two tabs, both open before either was saved."""
     integration_id = site.integrate("overtaken")
     visitor = site.visitor()
@@ -229,7 +229,7 @@ def opened(site: Site, integration_id: str) -> Integration:
     return site.resources.integrations_of(OURS).get(integration_id)
 
 
-def test_a_revision_of_too_many_digits_is_one_that_nobody_has_seen(site: Site) -> None:
+def test_a_revision_of_too_many_digits_is_unknown(site: Site) -> None:
     """It is told as a change in between, and not as a fault of ours."""
     integration_id = site.integrate("long_revision")
     visitor = site.visitor()

@@ -7,7 +7,7 @@ from worker.broker import keys
 from worker.broker.conflicts import Conflict, ConflictKind
 
 
-def test_what_could_not_be_recorded_is_told(site: Site) -> None:
+def test_what_could_not_be_recorded_is_shown(site: Site) -> None:
     """As long as something is set aside, and no longer."""
     visitor = site.visitor()
     site.fleet.client.xadd(keys.UNRECORDABLE, {"raw": b""})
@@ -18,7 +18,7 @@ def test_what_could_not_be_recorded_is_told(site: Site) -> None:
     assert "could not be recorded" not in visitor.get(HOME).text
 
 
-def test_what_the_ledger_does_not_know_is_told_to_its_tenant(site: Site) -> None:
+def test_what_the_ledger_does_not_know_is_shown_to_its_tenant(site: Site) -> None:
     """By name; another tenant's is nobody's business."""
     client = site.fleet.client
     for tenant in (OURS, THEIRS):

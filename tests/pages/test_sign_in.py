@@ -9,7 +9,7 @@ from worker.model.api_keys import ApiKey, Role
 from worker.vault.vault import open_vault
 
 
-def test_whoever_has_not_signed_in_is_asked_to_and_then_goes_on(site: Site) -> None:
+def test_a_visitor_is_asked_to_sign_in_and_then_goes_on(site: Site) -> None:
     """The page that was wanted is remembered."""
     visitor = site.visitor(None)
     answer = visitor.http.get(f"{HOME}/dead-letters?cause=refused")
@@ -84,7 +84,7 @@ def test_redis_knows_no_token(site: Site) -> None:
     assert all(token.encode() not in (value or b"") for value in values)
 
 
-def test_signing_out_ends_the_session_for_whoever_has_its_cookie(site: Site) -> None:
+def test_signing_out_ends_the_session_for_every_copy_of_its_cookie(site: Site) -> None:
     """Not only for the browser that forgets it."""
     visitor, copy = site.visitor(), site.visitor(None)
     copy.http.cookies.update(visitor.http.cookies)

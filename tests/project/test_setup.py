@@ -64,7 +64,7 @@ def test_who_can_test_can_run() -> None:
     assert _pins(RUNTIME).items() <= _pins(DEVELOPMENT).items()
 
 
-def test_a_machine_without_python_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_without_python_the_script_says_what_is_missing(tmp_path: Path) -> None:
     """Without a Python that is new enough, the script says so, and touches nothing."""
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -83,7 +83,7 @@ def test_a_machine_without_python_is_told_what_is_missing(tmp_path: Path) -> Non
     assert not (checkout / ".venv").exists()
 
 
-def test_a_python_without_venv_is_told(tmp_path: Path) -> None:
+def test_a_python_without_venv_is_reported(tmp_path: Path) -> None:
     """A Python that lacks parts of its standard library is named, with what it lacks."""
     tools = tmp_path / "bin"
     tools.mkdir()

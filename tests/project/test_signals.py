@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize("name", ["INT", "HUP", "QUIT"])
-def test_programs_of_the_tests_hear_signals_that_the_tests_were_told_to_ignore(name: str) -> None:
+def test_programs_of_the_tests_hear_signals_that_the_tests_ignore(name: str) -> None:
     """`nohup ./tests/run &` starts everything with these signals ignored, which programs inherit."""
     program = f"import signal; print(signal.getsignal(signal.SIG{name}) is signal.SIG_IGN)"
     started = f"import subprocess, sys, tests.conftest; subprocess.run([sys.executable, '-c', {program!r}])"

@@ -19,7 +19,7 @@ from worker.up.embedded import EmbeddedServer
 
 
 @pytest.mark.slow
-def test_it_answers_to_its_url_and_to_nobody_without_the_password(embedded: EmbeddedServer) -> None:
+def test_it_answers_to_its_url_and_not_without_the_password(embedded: EmbeddedServer) -> None:
     """Whoever has the URL is served, whoever has only the port is not."""
     embedded.start()
 
@@ -39,7 +39,7 @@ def test_it_never_drops_what_it_acknowledged(embedded: EmbeddedServer) -> None:
         assert client.config_get("bind") == {"bind": "127.0.0.1"}
 
 
-def test_it_takes_no_value_that_nobody_needs(embedded: EmbeddedServer) -> None:
+def test_it_takes_no_value_that_is_not_needed(embedded: EmbeddedServer) -> None:
     """So an entry of the ingress cannot be of any size."""
     embedded.start()
 
@@ -86,7 +86,7 @@ def cut_log(data_dir: Path, size: int) -> None:
         file.truncate(log.stat().st_size - size)
 
 
-def test_a_log_that_ends_in_the_middle_is_told(embedded: EmbeddedServer, data_dir: Path) -> None:
+def test_a_log_that_ends_in_the_middle_is_reported(embedded: EmbeddedServer, data_dir: Path) -> None:
     """The server drops the end and goes on; one whose log is whole has nothing to tell."""
     embedded.start()
     whole = embedded.truncation
@@ -187,7 +187,7 @@ def test_loading_may_take_long(embedded: EmbeddedServer, monkeypatch: pytest.Mon
         assert client.dbsize() == 20_000
 
 
-def test_spoiled_data_are_told_with_the_servers_own_words(embedded: EmbeddedServer, data_dir: Path) -> None:
+def test_spoiled_data_are_reported_in_the_servers_own_words(embedded: EmbeddedServer, data_dir: Path) -> None:
     """A server that cannot start says why, and where to read on."""
     embedded.start()
     embedded.stop()
@@ -200,7 +200,7 @@ def test_spoiled_data_are_told_with_the_servers_own_words(embedded: EmbeddedServ
     assert "manifest" in str(caught.value)
 
 
-def test_no_free_port_is_told(embedded: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_free_port_is_reported(embedded: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no port is free, it says so instead of searching for ever."""
     monkeypatch.setattr(module, "_is_free", lambda _port: False)
 

@@ -114,7 +114,7 @@ def test_after_sudden_death_it_starts_again_with_its_data(terminal: Terminal) ->
         assert before == expected
 
 
-def test_a_dismissed_warden_ends_nobody() -> None:
+def test_a_dismissed_warden_ends_no_process() -> None:
     """After an orderly end the last will is void."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
         execute([f"process {bystander.pid}\n", "dismissed\n"])
@@ -122,7 +122,7 @@ def test_a_dismissed_warden_ends_nobody() -> None:
         assert bystander.poll() is None
 
 
-def test_a_warden_ends_whom_it_was_told_of() -> None:
+def test_a_warden_ends_the_processes_it_knows() -> None:
     """Without a dismissal the processes and the server are ended, those that have gone already excepted."""
     with (
         subprocess.Popen([sys.executable, "-c", ""]) as gone,

@@ -44,7 +44,7 @@ def test_commands_mean_what_they_mean_in_a_shell(
     assert run(command_line, news) == (0, said)
 
 
-def test_a_mistake_in_a_command_is_the_shells_to_tell(news: "queue.SimpleQueue[Exited]") -> None:
+def test_a_mistake_in_a_command_is_reported_by_the_shell(news: "queue.SimpleQueue[Exited]") -> None:
     """A command that cannot be read fails with what the shell says of it."""
     status, said = run("echo 'open", news)
 

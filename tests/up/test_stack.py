@@ -63,7 +63,7 @@ def test_silent_roles_are_named(settings: Settings, monkeypatch: pytest.MonkeyPa
         stack.run(lambda _handle: True)
 
 
-def test_silent_roles_do_not_end_what_nobody_waits_for(
+def test_silent_roles_do_not_end_what_does_not_wait(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a companion the missing roles are only told, and everything goes on."""
@@ -140,7 +140,7 @@ def test_a_given_redis_replaces_the_embedded_one(
             assert client.ping()
 
 
-def test_a_given_redis_that_is_away_is_told(settings: Settings) -> None:
+def test_a_given_redis_that_is_away_is_reported(settings: Settings) -> None:
     """Nothing is started beside a Redis that does not answer."""
     given = Settings(data_dir=settings.data_dir, redis_url=SecretStr("redis://127.0.0.1:1"))
 
