@@ -25,7 +25,7 @@ from worker.broker.connection import redis_client
 # Whatever stack a test starts, its API gets a port of its own.
 os.environ.setdefault("SIEM_API_PORT", "0")
 
-# Whoever starts the tests with `nohup` or `&` has them ignore these signals, and so has every program that
+# Who starts the tests with `nohup` or `&` has them ignore these signals, and so has every program that
 # they start; but some tests press Ctrl-C.
 if threading.current_thread() is threading.main_thread():
     for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):

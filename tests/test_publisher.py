@@ -61,7 +61,7 @@ def test_what_not_every_router_takes_is_published_repaired(
 
 
 def test_bytes_are_published_as_they_are(client: redis.Redis, publisher: EventPublisher) -> None:
-    """JSON that is already written is judged, and not written anew."""
+    """JSON that is already written is judged, and not written again."""
     raw = json.dumps(event("e1"), indent=1).encode()
 
     entry_id = publisher.publish(raw)
@@ -171,7 +171,7 @@ def test_a_redis_that_returns_in_time_has_not_been_away(tmp_path: Path) -> None:
 
 
 def test_patience_ends(tmp_path: Path) -> None:
-    """A Redis that stays away is an error for each event, and an invalid event is still told as such."""
+    """A Redis that stays away is an error for each event, and an invalid event is still named as such."""
     with start_server(VALKEY, tmp_path) as server, EventPublisher(server.url, patience=0.1) as publisher:
         server.stop()
         receipts = list(publisher.publish_many([event("e0"), b"no json", event("e2")]))
@@ -183,6 +183,6 @@ def test_patience_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_a_number_that_json_does_not_have_is_refused(publisher: EventPublisher, number: float) -> None:
-    """A score that is not a number is not turned into null behind anybody's back."""
+    """A score that is not a number is not turned into null behind anyone's back."""
     with pytest.raises(InvalidEvent, match=r"drift_score: is (nan|inf)"):
         publisher.publish(event("e1", drift_score=number))

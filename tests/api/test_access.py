@@ -198,7 +198,7 @@ def test_whatever_a_copy_does_all_who_wait_are_answered(
 
 
 def test_without_both_only_memory_is_left(access: Door, ledger: Ledger, copy: Copy, clock: Clock) -> None:
-    """Whoever was let in before goes on for a while; that Redis is away is noted as well."""
+    """Who was let in before goes on for a while; that Redis is away is noted as well."""
     access.admit(GOOD)
     ledger.away = copy.away = True
     clock.now += REMEMBERED
@@ -220,7 +220,7 @@ def test_a_key_is_remembered_for_a_moment(access: Door, ledger: Ledger, clock: C
 
 
 def test_a_key_opens_while_the_database_is_away(access: Door, ledger: Ledger, clock: Clock) -> None:
-    """Whoever was let in before goes on; strangers are told to come back."""
+    """Who was let in before goes on; others must come back later."""
     access.admit(GOOD)
     ledger.away = True
     clock.now += AWAY - 1
@@ -235,7 +235,7 @@ def test_a_key_opens_while_the_database_is_away(access: Door, ledger: Ledger, cl
 
 
 def test_who_fails_too_often_waits(access: Door, clock: Clock) -> None:
-    """After so many wrong texts of a key the next is told when to come back; the right one opens."""
+    """After so many wrong texts of a key the next answer says when to come back; the right one opens."""
     for _ in range(MOST_FAILURES):
         with pytest.raises(UnknownKey):
             access.admit(make_text("a" * 16))
@@ -319,7 +319,7 @@ def test_without_a_key_there_is_nothing(api: Api) -> None:
 
 
 def test_failures_are_limited_over_http(bare_fleet: Fleet) -> None:
-    """The one who guesses is told when to come back; the holder of a good key notices nothing."""
+    """The answer to a guess says when to come back; the holder of a good key notices nothing."""
     with running(bare_fleet) as own:
         guess = {"Authorization": f"Bearer {make_text('c' * 16)}"}
         url = f"{own.url}{PREFIX}/event-types"
@@ -333,7 +333,7 @@ def test_failures_are_limited_over_http(bare_fleet: Fleet) -> None:
 
 
 def test_only_trusted_proxies_are_believed(bare_fleet: Fleet) -> None:
-    """Nobody gets a clean slate by saying that he comes from elsewhere, unless a proxy of ours says so."""
+    """No one gets a clean slate by saying that he comes from elsewhere, unless a proxy of ours says so."""
     guess = {"Authorization": f"Bearer {make_text('d' * 16)}"}
 
     def statuses(own: Api) -> set[int]:

@@ -23,7 +23,7 @@ from worker.pages.app import add_pages
     ],
 )
 def test_it_is_a_problem(api: Api, method: str, path: str, status: int, allowed: str | None) -> None:
-    """Whoever asks for what cannot be done reads what can; nobody is led to a page."""
+    """Who asks for what cannot be done reads what can; no one is led to a page."""
     app = create_app(api.resources)
     add_pages(app)
     answer = asyncio.run(ask(app, method, path))

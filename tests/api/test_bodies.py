@@ -113,22 +113,22 @@ def test_a_client_that_hangs_up_amid_a_body_is_not_logged(
     strict: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy that gives up is no fault of ours, and its traceback would bury those that are."""
-    told: list[Problem] = []
+    reported: list[Problem] = []
 
     def tell(error: Exception) -> Problem:
-        told.append(problem_of(error))
-        return told[-1]
+        reported.append(problem_of(error))
+        return reported[-1]
 
     monkeypatch.setattr(app, "problem_of", tell)
     with _connected(strict) as connection:
         connection.sendall(_head(strict, "Content-Length: 300000") + b" " * 1000)
 
-    assert wait_until(lambda: told, "the API has noticed")[0].status == 400
+    assert wait_until(lambda: reported, "the API has noticed")[0].status == 400
     assert "request.failed" not in event_names(caplog)
 
 
 def test_a_body_that_is_not_read(strict: Api) -> None:
-    """Whoever is turned away before the body has come cannot hold the connection with it."""
+    """Who is turned away before the body has come cannot hold the connection with it."""
     with _connected(strict) as connection:
         connection.sendall(b"POST /api/v1/events HTTP/1.1\r\nHost: test\r\nContent-Length: 300000\r\n\r\n")
         answer = _read_all(connection)

@@ -97,7 +97,7 @@ def test_a_wrong_filter_is_named(api: Api, settled: str, lists: str, own: str) -
 
 
 def test_a_time_beyond_every_calendar_keeps_no_list_from_being_shown(api: Api) -> None:
-    """By its offset an event may lie in the year 10000: what its neighbours became is told all the same."""
+    """By its offset an event may lie in the year 10000: what its neighbours became is shown all the same."""
     home = api.create()["id"]
     late = QueuedEvent("evt_late", "policy.deny", 253_402_387_139_000, NOON, b"{}")
     dead = DeadLetter(home, Cause.REFUSED, Failure(FailureCode.REFUSED, "no", "mend it"), NOON, [late], [1])
@@ -258,12 +258,12 @@ def test_every_attempt_is_listed(api: Api) -> None:
     settle(api, home, Status.RETRYING, event, at_ms=NOON)
     settle(api, home, Status.DEAD, event, at_ms=NOON + 2000)
     [letter_id] = bury(api, home, {event: b"{}"}, at_ms=NOON + 2000)
-    [told] = api.get("/deliveries", params={"event_id": event})["items"]
+    [reported] = api.get("/deliveries", params={"event_id": event})["items"]
     letter = api.get(f"/integrations/siem/{home}/dead-letters/{letter_id}")
     [listed] = api.get(f"/integrations/siem/{home}/deliveries")["items"]
 
-    assert told["history"] == letter["history"]
-    assert told["history"] == [
+    assert reported["history"] == letter["history"]
+    assert reported["history"] == [
         {
             "number": 1,
             "at": f"2026-11-22T22:15:0{second}.000Z",

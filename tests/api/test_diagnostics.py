@@ -44,22 +44,22 @@ def step(steps: list[dict[str, Any]], name: str) -> dict[str, Any]:
 def test_a_test_tells_each_step(api: Api, splunk: HecReceiver) -> None:
     """The steps are those of `siem doctor`; the test event has reached the SIEM."""
     answer = api.ask("POST", integrate(api, splunk.url) + "/test")
-    told = answer.json()
+    reported = answer.json()
 
     assert answer.status_code == 200
-    assert told["failed"] is False
-    assert told["type"] == "splunk_hec"
-    assert step(told["steps"], "test event")["result"] == "ok"
+    assert reported["failed"] is False
+    assert reported["type"] == "splunk_hec"
+    assert step(reported["steps"], "test event")["result"] == "ok"
     assert splunk.events
-    assert {one["result"] for one in told["steps"]} <= {"ok", "warning", "skipped"}
+    assert {one["result"] for one in reported["steps"]} <= {"ok", "warning", "skipped"}
     assert "secret-token" not in answer.text
 
 
 def test_a_test_without_an_event_sends_none(api: Api, splunk: HecReceiver) -> None:
-    """Whoever wants nothing in his index says so."""
-    told = api.ask("POST", integrate(api, splunk.url) + "/test?test_event=false").json()
+    """Who wants nothing in his index says so."""
+    reported = api.ask("POST", integrate(api, splunk.url) + "/test?test_event=false").json()
 
-    assert step(told["steps"], "test event")["result"] == "skipped"
+    assert step(reported["steps"], "test event")["result"] == "skipped"
     assert not splunk.events
 
 
@@ -76,7 +76,7 @@ def test_a_failure_is_no_error_of_the_request(api: Api, splunk: HecReceiver) -> 
 
 
 def test_workers_that_cannot_open_the_secret_are_warned_of(api: Api, splunk: HecReceiver) -> None:
-    """The API has its key, so that all steps pass; names of hosts are nobody's business here."""
+    """The API has its key, so that all steps pass; names of hosts are not shown here."""
     path = integrate(api, splunk.url)
     sign = Heartbeat(api.fleet.client, worker_role("splunk_hec"), facts=key_facts(Vault([new_key()])))
     sign.start()
@@ -114,7 +114,7 @@ def test_steps_come_as_they_end(api: Api) -> None:
 
 
 def test_a_tenant_has_few_tests_at_once(api: Api) -> None:
-    """Whoever tests again and again waits; nobody else does, and the places are free again afterwards."""
+    """Who tests again and again waits; no one else does, and the places are free again afterwards."""
     thought = threading.Event()
     waiting = threading.Semaphore(0)
 

@@ -1,4 +1,4 @@
-"""POST /events: what is valid goes to Redis as it was sent, and the rest is told line by line."""
+"""POST /events: what is valid goes to Redis as it was sent, and the rest is reported line by line."""
 
 import gzip
 import json
@@ -164,7 +164,7 @@ def test_what_was_sent_twice_is_published_once(api: Api) -> None:
 
 
 def test_who_may_publish(api: Api) -> None:
-    """Keys that may only read may not; nor may nobody."""
+    """Keys that may only read may not, nor may a request without a key."""
     answer = api.ask("POST", "/events", READ_ONLY, json=event())
     nobody = api.http.post(f"{api.url}/api/v1/events", json=event())
     reading = api.ask("GET", "/integrations/siem", PUBLISH_ONLY)

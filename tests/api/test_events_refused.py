@@ -43,7 +43,7 @@ def test_redis_is_away(alone: Api) -> None:
 
 
 def test_redis_belongs_to_another_ledger(alone: Api) -> None:
-    """503: those events would go to the SIEMs of somebody else. Its own ledger's is taken."""
+    """503: those events would go to the SIEMs of someone else. Its own ledger's is taken."""
     alone.fleet.client.set("siem:ledger", "another")
     answer = publish(alone, lines(event(1), event(2)))
     alone.fleet.client.set("siem:ledger", ledger_id(alone.fleet.engine))
@@ -58,7 +58,7 @@ def test_redis_belongs_to_another_ledger(alone: Api) -> None:
 
 
 def test_redis_is_full(alone: Api) -> None:
-    """503, and from which line on to send it again; what is wrong is told as well."""
+    """503, and from which line on to send it again; what is wrong is reported as well."""
     alone.fleet.client.config_set("maxmemory-policy", "noeviction")
     alone.fleet.client.config_set("maxmemory", "1")
     answer = publish(alone, lines(b"?", event(2), event(3)))
@@ -141,7 +141,7 @@ def test_too_much_of_another_tenant_waits(alone: Api) -> None:
 
 
 def test_the_database_is_away(alone: Api) -> None:
-    """Whoever was recognised before publishes on."""
+    """Who was recognised before publishes on."""
     before = publish(alone, lines(event(1)), JSON)
     alone.take_away_ledger()
     without = publish(alone, lines(event(2)), JSON)

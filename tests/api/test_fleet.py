@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics: without an API key, and without anything that is nobody's business."""
+"""/healthz, /readyz and /metrics: without an API key, and without anything private."""
 
 import re
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def _parts(answer: Any) -> dict[str, Any]:
 
 
 def _figures(api: Api) -> dict[str, float]:
-    """Scrape anew; return the samples by their names and labels."""
+    """Scrape again; return the samples by their names and labels."""
     api.http.get(api.url + "/metrics")
     text = _fresh(api)
     return {
@@ -99,7 +99,7 @@ def test_a_fleet_that_runs_is_ready(alone: Api) -> None:
 
 
 def test_what_is_away_is_named_without_its_address(alone: Api) -> None:
-    """Whoever reaches the API does not learn where Redis is."""
+    """Who reaches the API does not learn where Redis is."""
     alone.fleet.server.kill()
     answer = _ask(alone, "/readyz")
     redis = _parts(answer)["redis"]
@@ -196,13 +196,13 @@ def test_a_loss_is_reported_until_it_is_acknowledged(alone: Api) -> None:
     losses = LossStore(alone.fleet.engine)
     before = _figures(alone)
     made = losses.report(Loss(LossKind.EMPTIED, 1000, 2000, {"int_a": 7}, {"events": 2}), "e", None)
-    told, found = _parts(_ask(alone, "/readyz"))["redis-losses"], _figures(alone)
+    reported, found = _parts(_ask(alone, "/readyz"))["redis-losses"], _figures(alone)
     losses.acknowledge(made or "", "ops", "")
     after = _figures(alone)
 
     assert before["siem_redis_losses"] == after["siem_redis_losses"] == 0
     assert (found["siem_redis_losses"], found["siem_redis_lost_events"]) == (1, 9)
-    assert (told["ok"], "at least 9 events and deliveries" in told["detail"]) == (False, True)
+    assert (reported["ok"], "at least 9 events and deliveries" in reported["detail"]) == (False, True)
 
 
 def test_metrics_are_what_prometheus_reads(alone: Api) -> None:
@@ -247,7 +247,7 @@ def test_nothing_vanishes_at_zero(alone: Api) -> None:
     ("away", "other"), [(Source.REDIS, Source.DATABASE), (Source.DATABASE, Source.REDIS)]
 )
 def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source, other: Source) -> None:
-    """Each figure is there when its sources answer; whether they do is told by figures that always are."""
+    """Each figure is there when its sources answer; figures that always are say whether they do."""
     alone.create()
     alone.fleet.announce()
     if away is Source.REDIS:
@@ -255,13 +255,15 @@ def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source,
     else:
         alone.take_away_ledger()
     answer = _ask(alone, "/metrics")
-    told = {line.partition(" ")[0].partition("{")[0] for line in answer.text.splitlines() if line[0] != "#"}
+    reported = {
+        line.partition(" ")[0].partition("{")[0] for line in answer.text.splitlines() if line[0] != "#"
+    }
     every = [one for one in METRICS.all if not one.sparse]
 
     assert answer.status_code == 200
     assert f"siem_{away}_up 0.0\n" in answer.text
     assert f"siem_{other}_up 1.0\n" in answer.text
-    assert told - {metric_definitions.CLOCK_SKEW.name} == {
+    assert reported - {metric_definitions.CLOCK_SKEW.name} == {
         one.name for one in every if away not in one.sources and one is not metric_definitions.CLOCK_SKEW
     }
 
@@ -280,19 +282,19 @@ def test_figures_of_health_do_not_come_from_memory(alone: Api, monkeypatch: pyte
 
 
 def test_a_token_closes_what_it_opens(bare_fleet: Fleet) -> None:
-    """With SIEM_METRICS_TOKEN set, figures ask for it; readiness is told without words."""
+    """With SIEM_METRICS_TOKEN set, figures ask for it; readiness is reported without words."""
     secret = type(bare_fleet.settings.metrics_token)(TOKEN)
     with running(bare_fleet, metrics_token=secret) as api:
         refused = [
             _ask(api, "/metrics", token).status_code for token in (None, "x", "\x7f", api.keys[OURS, ADMIN])
         ]
-        silent, told = (_parts(_ask(api, "/readyz", token)) for token in (None, TOKEN))
+        silent, reported = (_parts(_ask(api, "/readyz", token)) for token in (None, TOKEN))
 
         assert refused == [401] * 4
         assert _ask(api, "/metrics").headers["WWW-Authenticate"] == "Bearer"
         assert _ask(api, "/metrics", TOKEN).status_code == 200
         assert {part["detail"] for part in silent.values()} == {None}
-        assert told["redis"]["detail"] == "it answers"
+        assert reported["redis"]["detail"] == "it answers"
         assert _ask(api, "/healthz").status_code == 200
 
 

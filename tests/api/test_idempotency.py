@@ -42,7 +42,7 @@ def test_a_key_belongs_to_one_request_of_one_tenant(api: Api) -> None:
 
 
 def test_a_mistake_uses_no_key_up(api: Api) -> None:
-    """Who was told what is wrong mends it, and sends it with the same key."""
+    """Who has read what is wrong corrects it, and sends it with the same key."""
     key = {"Idempotency-Key": "mended"}
     wrong = api.ask("POST", PATH, json=WEBHOOK | {"max_retries": 9}, headers=key)
     right = api.ask("POST", PATH, json=WEBHOOK, headers=key)
@@ -51,7 +51,7 @@ def test_a_mistake_uses_no_key_up(api: Api) -> None:
 
 
 def test_one_of_many_at_once_is_done(api: Api) -> None:
-    """Of requests that come together, one makes it; the others are told to wait, or what it made."""
+    """Of requests that come together, one makes it; the others must wait, or get what it made."""
     begin = threading.Barrier(6)
 
     def ask(_number: int) -> tuple[int, str]:

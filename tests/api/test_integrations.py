@@ -57,7 +57,7 @@ def test_created_means_there(api: Api) -> None:
 
 
 def test_pages_hold_each_integration_once(api: Api) -> None:
-    """Whoever follows `next` sees them all, in the order in which they were made, and only the tenant's."""
+    """Who follows `next` sees them all, in the order in which they were made, and only the tenant's."""
     made = [api.create(tenant=THEIRS)["id"] for _ in range(5)]
     seen: list[str] = []
     cursor: dict[str, str] = {}
@@ -104,7 +104,7 @@ def test_a_merge_patch_changes_what_it_names(api: Api) -> None:
 
 
 def test_if_match_guards_a_change(api: Api) -> None:
-    """Whoever names a version that is not the latest changes, pauses and deletes nothing."""
+    """Who names a version that is not the latest changes, pauses and deletes nothing."""
     path = f"/integrations/siem/{api.create()['id']}"
     api.ask("PATCH", path, json={"max_retries": 1})
     old, new = {"If-Match": '"1"'}, {"If-Match": '"7", "2"'}

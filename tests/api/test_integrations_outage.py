@@ -21,7 +21,7 @@ def own(tmp_path: Path) -> Iterator[Api]:
 
 
 def test_without_redis_a_change_is_saved_and_published_later(own: Api) -> None:
-    """Nobody who sets up a SIEM waits for Redis; a recorder tells the fleet once it is back."""
+    """No one who sets up a SIEM waits for Redis; a recorder tells the fleet once it is back."""
     own.fleet.server.kill()
     made = own.create()
     shown = own.get(f"{PATH}/{made['id']}")
@@ -65,14 +65,14 @@ def test_without_the_database_health_is_what_redis_knows(own: Api) -> None:
 
 
 def test_without_redis_what_never_was_is_not_found(own: Api) -> None:
-    """The database knows that; whoever is told to come back later would come for nothing."""
+    """The database knows that; to come back later would be for nothing."""
     own.fleet.server.kill()
 
     assert own.ask("GET", f"{PATH}/never/health").status_code == 404
 
 
 def test_without_the_database_the_answer_says_so(own: Api) -> None:
-    """Who was let in before is told what is away, and when to come back; others as well."""
+    """The answer says what is away, and when to come back, to those who were let in before and to others."""
     own.get("/event-types")
     own.take_away_ledger()
     known = own.ask("GET", PATH)

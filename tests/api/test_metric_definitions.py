@@ -69,7 +69,7 @@ def test_each_says_what_to_do() -> None:
 
 
 def test_names_are_used_once() -> None:
-    """And those of integrations, which have three labels more, are told by their names."""
+    """And those of integrations, which have three labels more, are recognised by their names."""
     names = [one.name for one in METRICS.all]
     of_integrations = {one.name for one in METRICS.all if one.per_integration}
 

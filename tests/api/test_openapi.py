@@ -11,61 +11,61 @@ from worker.model.failures import FailureCode
 
 
 @pytest.fixture
-def told(api: Api) -> Any:
+def document(api: Api) -> Any:
     """Give the document."""
     answer = api.http.get(f"{api.url}/openapi.json")
     assert answer.status_code == 200
     return answer.json()
 
 
-def validator(told: Any, schema: dict[str, Any]) -> Draft202012Validator:
+def validator(document: Any, schema: dict[str, Any]) -> Draft202012Validator:
     """Make a validator of a schema of the document."""
-    return Draft202012Validator({**schema, "components": told["components"]})
+    return Draft202012Validator({**schema, "components": document["components"]})
 
 
-def body(told: Any, method: str, path: str) -> Any:
+def body(document: Any, method: str, path: str) -> Any:
     """Return the content of a request's body."""
-    [content] = told["paths"][f"/api/v1{path}"][method]["requestBody"]["content"].values()
+    [content] = document["paths"][f"/api/v1{path}"][method]["requestBody"]["content"].values()
     return content
 
 
-def test_every_type_has_an_example(told: Any) -> None:
-    """Somebody who wants to set one up finds what to send."""
-    examples = body(told, "post", "/integrations/siem")["examples"]
+def test_every_type_has_an_example(document: Any) -> None:
+    """Someone who wants to set one up finds what to send."""
+    examples = body(document, "post", "/integrations/siem")["examples"]
 
     assert {one["value"]["type"] for one in examples.values()} == set(destination_types())
 
 
-def test_an_example_works_and_fits(api: Api, told: Any) -> None:
+def test_an_example_works_and_fits(api: Api, document: Any) -> None:
     """An example is what the schema says, it creates an integration, and the answer is what is documented."""
-    given = body(told, "post", "/integrations/siem")
+    given = body(document, "post", "/integrations/siem")
     shown = {"$ref": "#/components/schemas/Integration"}
 
     assert given["examples"]
     for name, example in given["examples"].items():
         made = api.create({**example["value"], "name": f"example {name}"})
-        assert validator(told, given["schema"]).is_valid(example["value"]), name
-        assert list(validator(told, shown).iter_errors(made)) == [], name
+        assert validator(document, given["schema"]).is_valid(example["value"]), name
+        assert list(validator(document, shown).iter_errors(made)) == [], name
 
 
-def test_an_example_of_a_change_works(api: Api, told: Any) -> None:
+def test_an_example_of_a_change_works(api: Api, document: Any) -> None:
     """The same of changes, each of an integration of Splunk."""
-    splunk = body(told, "post", "/integrations/siem")["examples"]["splunk_hec"]["value"]
-    given = body(told, "patch", "/integrations/siem/{integration_id}")
+    splunk = body(document, "post", "/integrations/siem")["examples"]["splunk_hec"]["value"]
+    given = body(document, "patch", "/integrations/siem/{integration_id}")
 
     assert given["examples"]
     for name, example in given["examples"].items():
         made = api.create(splunk, name=f"changed {name}")
-        assert validator(told, given["schema"]).is_valid(example["value"]), name
+        assert validator(document, given["schema"]).is_valid(example["value"]), name
         path = f"/integrations/siem/{made['id']}"
         assert api.ask("PATCH", path, json=example["value"]).status_code == 200, name
-        assert list(validator(told, given["schema"]).iter_errors(api.get(path))) == [], name
+        assert list(validator(document, given["schema"]).iter_errors(api.get(path))) == [], name
 
 
-def test_every_route_below_the_api_says_that_it_wants_a_key(told: Any) -> None:
-    """The scheme is a bearer's, and 401 and 403 are told of."""
-    assert told["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
-    for path, methods in told["paths"].items():
+def test_every_route_below_the_api_says_that_it_wants_a_key(document: Any) -> None:
+    """The scheme is a bearer's, and 401 and 403 are described."""
+    assert document["components"]["securitySchemes"]["HTTPBearer"]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
         if path.startswith("/api/v1"):
             for operation in methods.values():
                 assert operation["security"] == [{"HTTPBearer": []}]
@@ -73,9 +73,9 @@ def test_every_route_below_the_api_says_that_it_wants_a_key(told: Any) -> None:
                 assert "application/problem+json" in operation["responses"]["401"]["content"]
 
 
-def test_secrets_are_marked_as_such(told: Any) -> None:
+def test_secrets_are_marked_as_such(document: Any) -> None:
     """A client's generator learns which fields are written and never read."""
-    schemas = told["components"]["schemas"]
+    schemas = document["components"]["schemas"]
 
     assert schemas["SplunkHecCreation"]["properties"]["token"]["writeOnly"] is True
     assert schemas["SplunkHecIntegration"]["properties"]["token"] == {
@@ -84,8 +84,8 @@ def test_secrets_are_marked_as_such(told: Any) -> None:
     assert schemas["SplunkHecCreation"]["required"] == ["type", "url", "token"]
 
 
-def test_every_failure_code_is_documented(told: Any) -> None:
+def test_every_failure_code_is_documented(document: Any) -> None:
     """Who filters by `error_code` finds each value, and whether a setting causes it."""
-    words = told["components"]["schemas"]["DeliveryDocument"]["properties"]["error_code"]["description"]
+    words = document["components"]["schemas"]["DeliveryDocument"]["properties"]["error_code"]["description"]
 
     assert [code for code in FailureCode if f"`{code}` ({code.origin.value})" not in words] == []

@@ -1,4 +1,4 @@
-"""With PostgreSQL stopped, `siem api` publishes with all valid keys, and tells nobody where things are."""
+"""With PostgreSQL stopped, `siem api` publishes with all valid keys, and tells no one where things are."""
 
 import platform
 import re
@@ -123,7 +123,7 @@ def problems(answers: list[httpx.Response]) -> list[httpx.Response]:
 
 
 def secrets_of(fleet: Fleet, answer: httpx.Response) -> list[str]:
-    """Return what an answer tells of this installation that is nobody's business."""
+    """Return what an answer tells of this installation that is private."""
     database = make_url(fleet.settings.ledger_address())
     words = {
         *(str(database.query["host"]), f"{database.database}"),
@@ -132,10 +132,10 @@ def secrets_of(fleet: Fleet, answer: httpx.Response) -> list[str]:
         *(_release(fleet), "Traceback", "worker/", ".py"),
     }
     numbers = {"5432", str(fleet.server.port), *(str(process.pid) for process in fleet.processes.values())}
-    told = answer.text + repr(answer.headers)
+    reported = answer.text + repr(answer.headers)
     # A number by itself: some length or time may have its digits in it.
-    found = numbers & set(re.findall(r"\w+", told))
-    return sorted(found | {word for word in words if word in told})
+    found = numbers & set(re.findall(r"\w+", reported))
+    return sorted(found | {word for word in words if word in reported})
 
 
 def _release(fleet: Fleet) -> str:

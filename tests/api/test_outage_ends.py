@@ -76,12 +76,12 @@ def test_what_takes_writes_and_is_of_no_use_is_lost(
         looks = count_looks(alone)
         wait_until(lambda: looks() >= 3 or f"{name} is back" in caplog.text, "it has looked")
         during = ask(alone).status_code
-        told = caplog.text
+        reported = caplog.text
     wait_until(lambda: f"{name} is back" in caplog.text, "it is back")
 
     assert (before < 300, during) == (True, 503)
-    assert told.count(f"lost {name}") == caplog.text.count(f"lost {name}") == 1
-    assert f"{name} is back" not in told
+    assert reported.count(f"lost {name}") == caplog.text.count(f"lost {name}") == 1
+    assert f"{name} is back" not in reported
     wait_until(lambda: ask(alone).status_code < 300, "requests are answered again")
 
 

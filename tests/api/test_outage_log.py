@@ -57,7 +57,7 @@ def test_each_loss_is_logged_once_and_so_is_its_end(
 def test_a_look_that_fails_unexpectedly_ends_no_watch(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is logged, and the next loss is told as well."""
+    """It is logged, and the next loss is reported as well."""
     with watching(looks(RuntimeError("a bug"), None), monkeypatch) as log:
         log.note(GONE)
         wait_until(lambda: "Redis is back" in said(caplog), "its end is told")

@@ -84,7 +84,7 @@ def test_what_is_beyond_is_refused(calls: Calls) -> None:
 
 
 def test_a_failure_is_raised_and_costs_no_thread(calls: Calls) -> None:
-    """Whatever is raised, and whoever gave up before it began."""
+    """Whatever is raised, and even if its caller gave up before it began."""
 
     def fail() -> None:
         raise LookupError
@@ -132,7 +132,7 @@ def test_no_caller_holds_more_than_is_free(holders: int, each: int) -> None:
     ],
 )
 def test_a_network_of_ipv6_is_one_caller(host: str, origin: str) -> None:
-    """And nothing that somebody wrote into a header gets into a log."""
+    """And nothing that someone wrote into a header gets into a log."""
     assert origin_of(host) == origin
 
 

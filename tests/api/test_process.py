@@ -49,7 +49,7 @@ def test_it_serves_and_ends_in_good_order(
 def test_a_port_in_use_is_named(
     served: tuple[str, "subprocess.Popen[bytes]", Path], bare_fleet: Fleet
 ) -> None:
-    """Whoever starts a second one at the same port reads which setting to change."""
+    """Who starts a second one at the same port reads which setting to change."""
     port = served[0].rpartition(":")[2]
     ran = call({**bare_fleet.environment, "SIEM_API_PORT": port}, "api")
 
@@ -82,7 +82,7 @@ def test_keys_are_made_listed_and_revoked(bare_fleet: Fleet) -> None:
     ],
 )
 def test_what_is_wrong_is_named(bare_fleet: Fleet, arguments: list[str], code: int, complaint: str) -> None:
-    """A wrong option is told in a line that says what would be right."""
+    """A wrong option is reported in a line that says what would be right."""
     ran = call(bare_fleet.environment, "api-keys", *arguments)
 
     assert ran.code == code
@@ -90,7 +90,7 @@ def test_what_is_wrong_is_named(bare_fleet: Fleet, arguments: list[str], code: i
 
 
 def test_only_a_digest_rests(bare_fleet: Fleet) -> None:
-    """Nobody who reads the database finds a key in it."""
+    """No one who reads the database finds a key in it."""
     text = call(bare_fleet.environment, "api-keys", "create", "--name", "secret", "--json").json["api_key"]
     files = list(bare_fleet.directory.glob("ledger.sqlite3*"))
 

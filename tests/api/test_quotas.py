@@ -36,8 +36,8 @@ def test_a_document_that_is_too_large_is_refused(api: Api) -> None:
 
     for answer in answers:
         assert answer.status_code == 422
-        told = {"field": "headers", "limit": "integration_bytes", "most": 65_536}
-        assert told.items() <= answer.json().items()
+        reported = {"field": "headers", "limit": "integration_bytes", "most": 65_536}
+        assert reported.items() <= answer.json().items()
 
 
 def test_one_replay_too_many_is_refused(bare_fleet: Fleet) -> None:

@@ -36,8 +36,8 @@ def _worker(api: Api, allows: str) -> Iterator[None]:
 
 
 def _test(api: Api, made: dict[str, Any]) -> dict[str, Any]:
-    told = api.ask("POST", f"/integrations/siem/{made['id']}/test").json()
-    return {step["step"]: step for step in told["steps"]}
+    reported = api.ask("POST", f"/integrations/siem/{made['id']}/test").json()
+    return {step["step"]: step for step in reported["steps"]}
 
 
 def test_an_address_that_workers_refuse_is_warned_of(api: Api) -> None:

@@ -128,7 +128,7 @@ def test_replays_are_listed_in_pages(api: Api) -> None:
 
 
 def test_an_operator_is_not_named(api: Api, home: str) -> None:
-    """Who works at the other end of the command line is not told; what made one by itself is."""
+    """Who works at the other end of the command line is not named; what made one by itself is."""
     for maker in ("cli:jane", "redrive"):
         create_replay(
             api.resources.engine, DeadLetterFilter(integration_id=home), target_id=None, rate=1, made_by=maker

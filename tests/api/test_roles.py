@@ -31,7 +31,7 @@ def test_each_role_opens_its_doors_and_no_other(api: Api) -> None:
 
 
 def test_every_door_wants_a_key(api: Api) -> None:
-    """Nothing below /api/v1 is open to everybody; before the key, nothing is looked at."""
+    """Nothing below /api/v1 is open to everyone; before the key, nothing is looked at."""
     found = {
         (str(door), api.http.request(door.method, api.url + PREFIX + door.path, content=b"{").status_code)
         for door in doors(api)
@@ -45,15 +45,15 @@ def test_another_tenants_things_are_as_if_they_never_were(api: Api) -> None:
     """Each route that names an integration answers alike for a stranger's and for one that never was."""
     theirs = api.create(tenant=THEIRS)["id"]
     never = theirs[:-6] + "000000"
-    told = []
+    reported = []
     for door in doors(api):
         if "{integration_id}" in door.path:
             stranger, nobody = (door.ask(api, tenant=OURS, integration_id=one) for one in (theirs, never))
             assert nobody.status_code == 404, str(door)
             if facts(stranger, theirs) != facts(nobody, never):
-                told.append(str(door))
+                reported.append(str(door))
 
-    assert told == []
+    assert reported == []
     assert api.get(f"/integrations/siem/{theirs}", tenant=THEIRS)["paused"] is False
 
 

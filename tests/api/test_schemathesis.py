@@ -1,4 +1,4 @@
-"""The API is asked whatever its description allows, and more: no fault, and no answer that is not told of."""
+"""The API is asked all that its description allows, and more: no fault, no answer that is not described."""
 
 import itertools
 import re
@@ -83,6 +83,6 @@ def _ask(case: schemathesis.Case[Any], api: Api) -> None:
 
 
 def _living(api: Api) -> str:
-    """Return the id of an integration that nobody has deleted yet."""
+    """Return the id of an integration that no one has deleted yet."""
     found = api.get("/integrations/siem?limit=1")["items"] or [api.create()]
     return str(found[0]["id"])

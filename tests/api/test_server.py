@@ -1,4 +1,4 @@
-"""Heads of requests that come a byte at a time: the connection ends, and whoever is quick notices nothing."""
+"""Heads of requests that come a byte at a time: the connection ends, and quick clients notice nothing."""
 
 import socket
 from urllib.parse import urlsplit
@@ -58,7 +58,7 @@ def test_a_request_that_is_quick_may_be_answered_late(api: Api, monkeypatch: pyt
 
 
 def test_answers_that_are_not_read_end_the_connection(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks a lot and reads nothing holds no connection with it."""
+    """Who asks a lot and reads nothing holds no connection with it."""
     monkeypatch.setattr(TimeoutProtocol, "ANSWER_SECONDS", 0.3)
     with _connected(api) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -112,11 +112,11 @@ class Browser:
     def reload_until(self, words: str, within: str = "main") -> str:
         """Load the page again until that is to be read there."""
 
-        def told() -> bool:
+        def reported() -> bool:
             self.driver.refresh()
             return words in self.text(within)
 
-        wait_until(told, f"{words!r} is to be read")
+        wait_until(reported, f"{words!r} is to be read")
         return self.text(within)
 
     def photograph(self, name: str, width: int = 1280) -> None:

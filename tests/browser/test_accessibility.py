@@ -1,4 +1,4 @@
-"""Every page, in both themes and on a phone, under axe-core: nothing serious stands in anybody's way."""
+"""Every page, in both themes and on a phone, under axe-core: nothing serious stands in anyone's way."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -76,9 +76,9 @@ def _set_up_splunk(browser: Browser, splunk: HecReceiver) -> None:
     browser.fill("url", splunk.url)
     browser.fill("token", "wrong")
     browser.press("Test connection")
-    told = browser.read("failed", "#steps")
+    reported = browser.read("failed", "#steps")
     browser.photograph("new-splunk-broken")
-    assert "token" in told
+    assert "token" in reported
 
     browser.fill("token", TOKEN)
     browser.press("Test connection")
@@ -169,9 +169,9 @@ def _sees_what_holds_it(browser: Browser) -> None:
     browser.go(HOME)
     browser.press("splunk")
     browser.reload_until("circuit breaker open", "#live")
-    told = browser.text("#live")
-    assert "failing" in told
-    assert "token" in told
+    reported = browser.text("#live")
+    assert "failing" in reported
+    assert "token" in reported
     browser.photograph("one-held")
 
 

@@ -1,4 +1,4 @@
-"""A secret whose key is gone: the admin reads which one, and that to set it anew mends it."""
+"""A secret whose key is gone: the admin reads which one, and that a new one replaces it."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_a_secret_whose_key_is_gone_is_replaced(browser: Browser, staged: Site) 
 
 
 def _lose_key_of(site: Site, integration: Integration) -> None:
-    """Seal its secrets with a key that nobody keeps."""
+    """Seal its secrets with a key that no one keeps."""
     own = (site.fleet.directory / "secret.key").read_text().strip()
     engine = site.fleet.engine
     IntegrationStore(engine, Vault([new_key(), own])).of(OURS).change(integration.id, lambda one: one)

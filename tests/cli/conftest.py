@@ -44,10 +44,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Give a running fleet whose ledger tells of 300 deliveries, 2 dead letters and an invalid event.
 
-    Nobody may change what is in it. `well` takes events of tenant one, `ill` refuses those of tenant two.
+    No one may change what is in it. `well` takes events of tenant one, `ill` refuses those of tenant two.
     """
     refusal = scripts.Action(503, json.dumps({"text": HOSTILE, "code": 9}).encode())
     with (

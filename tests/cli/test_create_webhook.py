@@ -26,7 +26,7 @@ def test_an_address_is_enough(empty: Fleet) -> None:
 
 
 def test_every_option_has_its_effect(empty: Fleet, folder: Path) -> None:
-    """What was asked for is what stands in the ledger; of secrets, nobody is shown more than that."""
+    """What was asked for is what stands in the ledger; of secrets, no one is shown more than that."""
     trustme.CA().cert_pem.write_to_path(folder / "ca")
     options = (
         f"--auth api-key --api-key-file {folder / 'secret'} --api-key-header X-Token "
@@ -105,7 +105,7 @@ _LOOKS = (("list",), ("list", "--json"), ("show", "siem"), ("show", "siem", "--j
     ],
 )
 def test_ways_to_authenticate(empty: Fleet, folder: Path, options: str, auth: object) -> None:
-    """Named by --auth, or told by the options that go with one kind of it."""
+    """Named by --auth, or derived from the options that go with one kind of it."""
     _create(empty, *options.replace("FILE", str(folder / "secret")).split())
 
     assert _stored(empty).auth == auth
@@ -134,7 +134,7 @@ def test_a_secret_is_asked_for_without_being_shown(empty: Fleet, options: str, p
 
 
 def test_secrets_come_through_a_pipe(empty: Fleet) -> None:
-    """- is standard input, for whoever keeps secrets in a program of their own."""
+    """- is standard input, for those who keep secrets in a program of their own."""
     ran = run(empty.environment, *CREATE, "--header-file", "-", stdin=f"X-Key: {SECRET}".encode())
 
     assert ran.code == 0

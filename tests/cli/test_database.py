@@ -55,18 +55,20 @@ def test_status_tells_who_can_work_with_the_tables(fleet: Fleet) -> None:
     _run_0_1_0(fleet, "recorder")
     _run_0_1_0(fleet, "router")
     ran = call(fleet.environment, "db", "status", "--json")
-    told = _json(ran)
+    reported = _json(ran)
     text_ = call(fleet.environment, "db", "status").out
 
     assert ran.code == 0
-    assert told["release"] == __version__
-    assert told["revision"] == _HEAD
-    assert told["usable"] is True
-    assert told["reason"] is None
-    assert told["database"]["readable_from"] == "0007"
-    assert told["database"]["readable_release"] == "0.1.0"
-    assert told["pending"]["steps"] == []
-    assert {(one["role"], one["release"], one["revision"], one["can_work"]) for one in told["processes"]} == {
+    assert reported["release"] == __version__
+    assert reported["revision"] == _HEAD
+    assert reported["usable"] is True
+    assert reported["reason"] is None
+    assert reported["database"]["readable_from"] == "0007"
+    assert reported["database"]["readable_release"] == "0.1.0"
+    assert reported["pending"]["steps"] == []
+    assert {
+        (one["role"], one["release"], one["revision"], one["can_work"]) for one in reported["processes"]
+    } == {
         ("api", __version__, _HEAD, True),
         ("recorder", "0.1.0", "0007", True),
         ("router", "0.1.0", None, True),
@@ -76,7 +78,7 @@ def test_status_tells_who_can_work_with_the_tables(fleet: Fleet) -> None:
 
 @pytest.mark.usefixtures("api_of_this_release")
 def test_a_downgrade_waits_for_those_who_need_the_tables(fleet: Fleet) -> None:
-    """It names them; a process of the older release is in nobody's way."""
+    """It names them; a process of the older release is in no one's way."""
     _run_0_1_0(fleet, "recorder")
     refused = call(fleet.environment, "db", "downgrade", "--to-release", "0.1.0")
     still = is_current(fleet.engine)
@@ -96,7 +98,7 @@ def test_a_downgrade_waits_for_those_who_need_the_tables(fleet: Fleet) -> None:
 
 
 def test_a_downgrade_says_what_is_lost(fleet: Fleet) -> None:
-    """Nothing is changed until somebody says that it may be lost; the dry run shows the SQL."""
+    """Nothing is changed until someone says that it may be lost; the dry run shows the SQL."""
     with writing(fleet.engine) as connection:
         connection.execute(
             text(
@@ -133,7 +135,7 @@ def test_a_downgrade_without_redis_is_confirmed_by_a_person(fleet: Fleet) -> Non
 
 
 def test_there_and_back_again(fleet: Fleet) -> None:
-    """Down to release 0.1.0, pending steps told with who waits for them, and up again; each is done once."""
+    """Down to release 0.1.0, pending steps listed with who waits for them, and up again; each once."""
     steps = [call(fleet.environment, "db", *words.split()) for words in (
         "downgrade --to-release 0.1.0",
         "downgrade --to-release 0.1.0",
@@ -155,7 +157,7 @@ def test_there_and_back_again(fleet: Fleet) -> None:
 
 
 def test_what_only_adds_is_upgraded_beside_everybody(fleet: Fleet, tmp_path: Path) -> None:
-    """Redis is not even asked: nobody could be stopped."""
+    """Redis is not even asked: no one could be stopped."""
     _run_0_1_0(fleet, "recorder")
     away = fleet.environment | {"SIEM_REDIS_URL": "redis://127.0.0.1:1/0"}
     with as_later_release(tmp_path / "later", EXPANDS):

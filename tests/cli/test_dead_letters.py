@@ -77,7 +77,7 @@ def test_show_in_json(full: Fleet) -> None:
 
 
 def test_show_of_what_was_no_event(full: Fleet) -> None:
-    """It has no event whose story could be told, and is shown all the same."""
+    """It has no event whose history could be shown, and is shown all the same."""
     document = siem(full, f"dead-letters show {letter_id(full, None)} --json").json  # type: ignore[arg-type]  # none is what it has
 
     assert document["event_id"] is None
@@ -115,11 +115,11 @@ def test_a_dry_run_counts(full: Fleet) -> None:
 
 def test_a_dry_run_for_people(full: Fleet) -> None:
     """A table by integration and reason, and a sentence for each kind."""
-    told = siem(full, "dead-letters replay --all --dry-run").out
+    reported = siem(full, "dead-letters replay --all --dry-run").out
 
-    assert "4 dead letters can be replayed." in told
-    assert "1 dead letter never held a valid event" in told
-    assert "1 dead letter had an integration that was deleted: --into" in told
+    assert "4 dead letters can be replayed." in reported
+    assert "1 dead letter never held a valid event" in reported
+    assert "1 dead letter had an integration that was deleted: --into" in reported
 
 
 def test_replay_makes_a_job(full: Fleet) -> None:

@@ -151,11 +151,11 @@ def test_scripts_read_it_as_well(empty: Fleet, hook: Integration) -> None:
 def test_a_long_reason_does_not_push_the_figures_away(empty: Fleet, hook: Integration) -> None:
     """In the status it stands under the row; `show` has all of it."""
     lose(empty, hook, "x" * 300)
-    told = call(empty.environment, "status").out.splitlines()
-    [row] = [line for line in told if line.startswith("disabled  hook")]
+    reported = call(empty.environment, "status").out.splitlines()
+    [row] = [line for line in reported if line.startswith("disabled  hook")]
 
     assert "x" not in row
-    assert "xxx" in told[told.index(row) + 1]
+    assert "xxx" in reported[reported.index(row) + 1]
     assert "x" * 300 in call(empty.environment, "integrations", "show", "hook").out
 
 
@@ -172,7 +172,7 @@ def test_what_a_person_disabled_says_so(empty: Fleet, hook: Integration) -> None
 
 @pytest.mark.parametrize("command", ["disable", "create"])
 def test_help_says_what_becomes_of_events_meanwhile(command: str) -> None:
-    """Whoever switches off must know that events of that time never come."""
+    """Who switches off must know that events of that time never come."""
     words = " ".join(call({}, "integrations", command, "--help").out.split())
 
     assert {

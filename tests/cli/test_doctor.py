@@ -152,7 +152,7 @@ def test_the_networks_of_this_environment_count(desk: Fleet) -> None:
 
 
 def test_nothing_is_recorded_and_nothing_disabled(examined: dict[str, Ran], desk: Fleet) -> None:
-    """An endpoint that is gone for good is told, and the integration is left as it was."""
+    """An endpoint that is gone for good is reported, and the integration is left as it was."""
     integration = desk.store.get(desk.store.resolve("webhook-410"))
 
     assert "gone for good" in examined["webhook-410"].out

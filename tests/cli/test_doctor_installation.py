@@ -35,15 +35,15 @@ def test_what_is_away_is_a_step_that_failed(
 ) -> None:
     """The other one is examined all the same; no password is repeated."""
     ran = call(desk.environment | {variable: value}, "doctor", "--json")
-    told = json.loads(ran.out)["installation"]
-    failed = {one["step"]: one for one in told if one["result"] == "failed"}
+    reported = json.loads(ran.out)["installation"]
+    failed = {one["step"]: one for one in reported if one["result"] == "failed"}
 
     assert ran.code == 1
     assert set(failed) == {step}
     assert words in failed[step]["message"]
     assert failed[step]["hint"]
-    assert {"redis", "database"} <= {one["step"] for one in told}
-    assert [one["message"] for one in told if one["step"] == "redis ledger"] == (
+    assert {"redis", "database"} <= {one["step"] for one in reported}
+    assert [one["message"] for one in reported if one["step"] == "redis ledger"] == (
         [] if step == "redis" else [f"cannot be checked: whose Redis it is: {WITHOUT_DATABASE}"]
     )
     assert "hunter2" not in ran.out

@@ -16,7 +16,7 @@ SECRET = "hec-secret-token"
 
 
 def test_the_simplest_integration(empty: Fleet, tmp_path: Path) -> None:
-    """Name, address and token suffice; it is told to the fleet at once, and can be deleted by its name."""
+    """Name, address and token suffice; the fleet learns of it at once, and can be deleted by its name."""
     token_file = tmp_path / "token"
     token_file.write_text(f"{SECRET}\n")
     created = _create(empty, "--token-file", str(token_file), "--json").json
@@ -110,7 +110,7 @@ def test_the_token_is_asked_for_without_being_shown(empty: Fleet) -> None:
 
 @pytest.mark.slow
 def test_deleting_asks_first(empty: Fleet) -> None:
-    """The question tells what is at stake; no is no, and where nobody can be asked, --yes must be given."""
+    """The question tells what is at stake; no is no, and where no one can be asked, --yes must be given."""
     integration = empty.integrate(URL, "asked")
     words = ("integrations", "delete", "asked")
     refused = in_terminal(empty.environment, *words, prompt="[y/N]", answer=b"n\n")

@@ -51,12 +51,12 @@ def test_every_command_reports_it(own: Fleet, orphan: str) -> None:
     assert listed["type"] == "webhook"
     assert (listed["kind"], listed["backlog"]) == ("unknown", 2)
     assert "paused until it is adopted or deleted" in siem(own, "list").out
-    told = "1 of the integrations in Redis is not known to the ledger and is paused"
-    assert told in integrations_list.out
-    assert f"NOT OK: {told}" in status.out
+    reported = "1 of the integrations in Redis is not known to the ledger and is paused"
+    assert reported in integrations_list.out
+    assert f"NOT OK: {reported}" in status.out
     assert call(own.environment, "status", "--json").report["conflicts"] == {"unknown": 1, "older": 0}
     assert health.code == 1
-    assert told in health.out
+    assert reported in health.out
 
 
 @pytest.mark.parametrize("by", ["id", "name"])
@@ -77,7 +77,7 @@ def test_one_is_adopted_as_it_was(own: Fleet, orphan: str, by: str) -> None:
 
 
 def test_one_whose_name_is_taken_gets_another(own: Fleet, orphan: str) -> None:
-    """Somebody has created it anew meanwhile."""
+    """Someone has created it again meanwhile."""
     own.integrate("https://hook.example.com/in", "late", type="webhook", id="int_new")
     taken = siem(own, "adopt", orphan)
     adopted = siem(own, "adopt", orphan, "--name", "later", "--json")

@@ -19,9 +19,9 @@ DAY_MS = 86_400_000
 HEADINGS = ("SETTLED", "INTEGRATION", "EVENT", "TYPE", "STATUS", "ASSURANCE", "ATTEMPTS", "MS", "ERROR")
 
 
-def test_status_shows_each_integration(told: Fleet) -> None:
+def test_status_shows_each_integration(settled: Fleet) -> None:
     """Counts, latency and the last problem of each; what waits; which processes run."""
-    ran = call(told.environment, "status", "--json")
+    ran = call(settled.environment, "status", "--json")
     report = ran.report
     ill, well = sorted(report["integrations"], key=lambda one: str(one["name"]))
 
@@ -41,7 +41,7 @@ def test_status_shows_each_integration(told: Fleet) -> None:
     assert (ill["delivered"], ill["dead"]) == (0, 2)
     assert "503" in ill["last_error"]["error"]
     assert ill["last_error"]["hint"]
-    assert ran.code == call(told.environment, "health").code
+    assert ran.code == call(settled.environment, "health").code
     assert report["not_ok"] == ["events"]
 
 
@@ -55,9 +55,9 @@ def test_status_says_who_does_not_run(desk: Fleet) -> None:
     assert "`siem integrations create --help`" in ran.out
 
 
-def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
+def test_tables_are_whole_lines_of_plain_text(settled: Fleet) -> None:
     """A row is a line, however long; what a SIEM answered cannot reach the terminal."""
-    ran = call(told.environment, "deliveries", "--integration", "ill", COLUMNS="80", FORCE_COLOR="1")
+    ran = call(settled.environment, "deliveries", "--integration", "ill", COLUMNS="80", FORCE_COLOR="1")
     heading, *rows = ran.out.splitlines()
 
     assert tuple(heading.split()) == HEADINGS
@@ -79,9 +79,9 @@ def test_tables_are_whole_lines_of_plain_text(told: Fleet) -> None:
         ("--since 2999-01-01T00:00:00Z", 0),
     ],
 )
-def test_deliveries_can_be_narrowed_down(told: Fleet, filters: str, count: int) -> None:
-    """Each filter leaves what it says, the latest first, and nobody sees an event's content."""
-    ran = call(told.environment, "deliveries", "--json", *filters.split())
+def test_deliveries_can_be_narrowed_down(settled: Fleet, filters: str, count: int) -> None:
+    """Each filter leaves what it says, the latest first, and no one sees an event's content."""
+    ran = call(settled.environment, "deliveries", "--json", *filters.split())
     moments = [row["settled_at"] for row in ran.json["items"]]
 
     assert len(moments) == count
@@ -89,22 +89,22 @@ def test_deliveries_can_be_narrowed_down(told: Fleet, filters: str, count: int) 
     assert "private-content" not in ran.out
 
 
-def test_deliveries_say_how_far_they_came(told: Fleet) -> None:
+def test_deliveries_say_how_far_they_came(settled: Fleet) -> None:
     """Splunk has accepted what is delivered; what is dead claims nothing."""
-    rows = call(told.environment, "deliveries", "--limit", "1000", "--json").json["items"]
-    table = call(told.environment, "deliveries", "--event-id", "well-7").out.splitlines()
+    rows = call(settled.environment, "deliveries", "--limit", "1000", "--json").json["items"]
+    table = call(settled.environment, "deliveries", "--event-id", "well-7").out.splitlines()
     at = table[0].index("ASSURANCE")
 
     assert {(row["status"], row["assurance"]) for row in rows} == {("delivered", "accepted"), ("dead", None)}
     assert table[1][at:].startswith("accepted")
 
 
-def test_dead_letters_show_their_payload_one_at_a_time(told: Fleet) -> None:
+def test_dead_letters_show_their_payload_one_at_a_time(settled: Fleet) -> None:
     """The table tells what died of what and what to do; the content is for those who ask for it."""
-    table = call(told.environment, "dead-letters", "list")
-    listed = call(told.environment, "dead-letters", "list", "--json")
+    table = call(settled.environment, "dead-letters", "list")
+    listed = call(settled.environment, "dead-letters", "list", "--json")
     shown = [
-        call(told.environment, "dead-letters", "show", one["id"], "--json").json
+        call(settled.environment, "dead-letters", "show", one["id"], "--json").json
         for one in listed.json["items"]
     ]
     refused = [one for one in shown if one["integration_id"] == "int_ill"]
@@ -119,17 +119,17 @@ def test_dead_letters_show_their_payload_one_at_a_time(told: Fleet) -> None:
     assert (invalid["integration_id"], json.loads(invalid["payload"])["id"]) == (None, "invalid-1")
 
 
-def test_an_unknown_integration_is_not_an_empty_answer(told: Fleet) -> None:
-    """A mistyped name is told from a SIEM without deliveries."""
-    ran = call(told.environment, "deliveries", "--integration", "wel")
+def test_an_unknown_integration_is_not_an_empty_answer(settled: Fleet) -> None:
+    """A mistyped name differs from a SIEM without deliveries."""
+    ran = call(settled.environment, "deliveries", "--integration", "wel")
 
     assert ran.code == 4
     assert "there is no integration wel" in ran.complaint
 
 
-def test_a_closed_pipe_is_no_error(told: Fleet) -> None:
+def test_a_closed_pipe_is_no_error(settled: Fleet) -> None:
     """`siem deliveries | head -1` ends without a word."""
-    with start(told.environment, "deliveries", "--limit", "1000", "--json") as process:
+    with start(settled.environment, "deliveries", "--limit", "1000", "--json") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.read(1) == b"{"

@@ -27,7 +27,7 @@ from worker.transports.guard import Guard
 pytestmark = pytest.mark.slow
 
 TOKEN = "hec-secret-token"
-#: Nobody listens there, and nobody needs to.
+#: Nothing listens there, and nothing needs to.
 SPLUNK = {"type": "splunk_hec", "url": "http://127.0.0.1:9", "token": TOKEN}
 
 EVENTS: list[dict[str, Any]] = [
@@ -107,7 +107,7 @@ def test_a_syslog_receiver_would_get_these_very_bytes(desk: Fleet, framing: str)
 
 
 def test_a_webhook_would_get_these_very_bytes(desk: Fleet) -> None:
-    """Without key and signature, which nobody may see; the time of signing is that of each attempt."""
+    """Without key and signature, which no one may see; the time of signing is that of each attempt."""
     with Endpoint(answers(OK)) as endpoint:
         destination = {
             "type": "webhook",

@@ -15,7 +15,7 @@ from tests.fleet import Fleet, wait_until
 
 @pytest.fixture
 def empty(desk: Fleet) -> Fleet:
-    """Give a fleet to whose stream nobody has published yet."""
+    """Give a fleet to whose stream no one has published yet."""
     desk.client.delete("siem:events")
     return desk
 
@@ -59,14 +59,14 @@ def test_a_refused_line_is_named_and_the_rest_is_published(empty: Fleet) -> None
     ran = _publish(empty, b"\n".join([good, b"{nonsense", b"\xff", hostile, good]), "--json")
 
     assert ran.code == 2
-    told = json.loads(ran.out)
-    assert (told["accepted"], told["refused"]) == (2, 3)
-    assert [(one["line"], one["id"], one["field"]) for one in told["errors"]] == [
+    reported = json.loads(ran.out)
+    assert (reported["accepted"], reported["refused"]) == (2, 3)
+    assert [(one["line"], one["id"], one["field"]) for one in reported["errors"]] == [
         (2, None, "event"),
         (3, None, "event"),
         (4, "e2", "type"),
     ]
-    assert all(one["reason"] and one["hint"].startswith("give ") for one in told["errors"])
+    assert all(one["reason"] and one["hint"].startswith("give ") for one in reported["errors"])
     assert [line.partition(":")[0] for line in ran.err.splitlines()] == ["line 2", "line 3", "line 4"]
     assert all(char.isprintable() for char in ran.err.replace("\n", ""))
     assert len(_published(empty)) == 2

@@ -1,4 +1,4 @@
-"""A quota that is used up is told in one line, with what to do."""
+"""A quota that is used up is reported in one line, with what to do."""
 
 from tests.cli.running import call, create
 from tests.fleet import Fleet

@@ -77,7 +77,7 @@ def test_what_workers_refuse_fails_whatever_the_shell_allows(running: Fleet) -> 
 
 
 def test_a_worker_without_the_keys_opens_nothing(running: Fleet) -> None:
-    """Who can only write to Redis must not open networks: what he tells counts as not told."""
+    """Who can only write to Redis must not open networks: what they report does not count."""
     stranger = Vault(["Zm9yZ2VkLWZvcmdlZC1mb3JnZWQtZm9yZ2VkLWZvcmc="])
     running.terminate(WORKER)
     try:
@@ -99,7 +99,7 @@ def test_a_worker_without_the_keys_opens_nothing(running: Fleet) -> None:
 
 
 def test_without_a_worker_the_own_setting_counts_and_that_is_said(empty: Fleet) -> None:
-    """Nobody else can be asked."""
+    """No one else can be asked."""
     with WebhookReceiver() as endpoint:
         passes = _doctor(empty, "127.0.0.0/8", endpoint.url, "alone")
         fails = _doctor(empty, "", endpoint.url, "alone")
@@ -126,13 +126,13 @@ def test_create_and_update_warn_of_what_workers_refuse(running: Fleet, shell: st
 def test_what_a_worker_tells_is_sealed(running: Fleet) -> None:
     """Only who has the keys of the fleet reads it, and only who has them can write it."""
     with _another_worker(running, "127.0.0.0/8"):
-        told = [one.report.facts for one in living_processes(running.client) if one.report]
-    assert all("reach" in facts for facts in told)
-    assert "networks" not in json.dumps(told)
+        reported = [one.report.facts for one in living_processes(running.client) if one.report]
+    assert all("reach" in facts for facts in reported)
+    assert "networks" not in json.dumps(reported)
 
 
 def test_the_help_says_whose_setting_counts(desk: Fleet) -> None:
-    """Before anybody sets the wrong one."""
+    """Before anyone sets the wrong one."""
     help_text = " ".join(call(desk.environment, "doctor", "--help").out.split())
 
     assert "allowed by every running worker" in help_text

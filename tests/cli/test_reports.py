@@ -1,4 +1,4 @@
-"""`siem health` and `siem status` while the database or Redis is away: what the other one knows is told."""
+"""`siem health` and `siem status` report what the one knows while the database or Redis is away."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def document(ran: Ran) -> Any:
-    """Return the document of a report that could not ask everybody."""
+    """Return the document of a report that could not ask everyone."""
     assert ran.code == 3
     return json.loads(ran.out)
 
@@ -48,10 +48,10 @@ def own(tmp_path: Path) -> Iterator[Fleet]:
 def test_health_without_the_database(own: Fleet) -> None:
     """Redis names the integrations; it decides for the held and the paused one, and not for the other."""
     away = own.environment | {"SIEM_DATABASE_URL": NO_DATABASE}
-    told = document(call(away, "health", "--json"))
-    parts = {one["name"]: one for one in told["fleet"]["parts"]}
-    found = named(told)
-    [gap] = told["unknown"]
+    reported = document(call(away, "health", "--json"))
+    parts = {one["name"]: one for one in reported["fleet"]["parts"]}
+    found = named(reported)
+    [gap] = reported["unknown"]
 
     assert {name: one["state"] for name, one in found.items()} == {
         "held": "failing",
@@ -83,17 +83,17 @@ def test_one_integration_without_the_database(own: Fleet) -> None:
 
 
 def test_status_without_the_database(own: Fleet) -> None:
-    """Backlogs, breakers and what waits are told; deliveries are null, and ? in the table."""
+    """Backlogs, breakers and what waits are reported; deliveries are null, and ? in the table."""
     away = own.environment | {"SIEM_DATABASE_URL": NO_DATABASE}
-    told = document(call(away, "status", "--json"))
+    reported = document(call(away, "status", "--json"))
     table = call(away, "status")
-    held = named(told)["held"]
+    held = named(reported)["held"]
 
     assert held["backlog"] == 7
     assert held["breaker_open"]["cause"] == "connect_failed"
     assert held["delivered"] is None
-    assert (told["waiting_to_be_routed"], told["processes"]["router"]) == (0, False)
-    assert [one["source"] for one in told["unknown"]] == ["database"]
+    assert (reported["waiting_to_be_routed"], reported["processes"]["router"]) == (0, False)
+    assert [one["source"] for one in reported["unknown"]] == ["database"]
     assert "NOT KNOWN without the database: last_success_at" in table.out
     assert " parked, delivered, retried, dead, disabled_reason (" in table.out
     assert "Not running: router, recorder" in table.out
@@ -103,9 +103,9 @@ def test_status_without_the_database(own: Fleet) -> None:
         assert row.count("?") == {"status": 4, "health": 3}[command], row
 
 
-def test_both_without_redis(told: Fleet) -> None:
-    """The ledger's deliveries are told; what waits is not known, and nothing is called healthy for it."""
-    away = told.environment | {"SIEM_REDIS_URL": NO_REDIS}
+def test_both_without_redis(settled: Fleet) -> None:
+    """The ledger's deliveries are settled; what waits is not known, and nothing is called healthy for it."""
+    away = settled.environment | {"SIEM_REDIS_URL": NO_REDIS}
     health, status = (document(call(away, command, "--json")) for command in ("health", "status"))
     parts = {one["name"]: one for one in health["fleet"]["parts"]}
     well, counted = named(health)["well"], named(status)["well"]
@@ -117,13 +117,13 @@ def test_both_without_redis(told: Fleet) -> None:
     assert counted["delivered"] == 300
     assert counted["backlog"] is None
     assert status["processes"] is None
-    whole = told.siem("status", "--json").stdout
+    whole = settled.siem("status", "--json").stdout
     assert set(status) == set(json.loads(whole))
     assert named(status)["ill"]["dead"] == 2
 
 
 def test_nothing_answers(own: Fleet) -> None:
-    """Both are told, a line each."""
+    """Both are reported, a line each."""
     away = own.environment | {"SIEM_REDIS_URL": NO_REDIS, "SIEM_DATABASE_URL": NO_DATABASE}
     for command in ("health", "status"):
         ran = call(away, command)
@@ -150,7 +150,7 @@ def test_a_database_that_takes_nothing_is_not_ok(own: Fleet) -> None:
 
 
 def test_a_recorder_that_can_write_takes_back_what_another_one_said(own: Fleet) -> None:
-    """However often: that no recorder can write is not told while one of them does."""
+    """However often: that no recorder can write is not reported while one of them does."""
     cut_off, well = RecorderStall(own.client), RecorderStall(own.client)
     for _ in range(2):
         cut_off.note(LedgerUnavailable("the database takes no connection of it", OutageCause.UNREACHABLE))

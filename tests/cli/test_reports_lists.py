@@ -63,7 +63,7 @@ def test_a_pipe_gets_whole_lines(many: Fleet, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["status", "health"])
 def test_one_tenant_alone(many: Fleet, command: str) -> None:
-    """The list, the document and the exit code are those of the tenant; one without integrations is told."""
+    """The list, the document and the exit code are the tenant's; one without integrations is reported."""
     listed = call(many.environment, command, "--tenant", "tenant-3").out
     document: dict[str, Any] = call(many.environment, command, "--tenant", "tenant-3", "--json").report
 

@@ -119,11 +119,11 @@ def test_replays(api: Api, home: str) -> None:
     chosen = DeadLetterFilter(integration_id=home, since_ms=NOON, causes=("refused",))
     engine = api.resources.engine
     by_hand = create_replay(engine, chosen, target_id=home, rate=1, made_by="cli:jane").id
-    told, shown = api.get(path)["items"], api.get(f"{path}/{by_hand}")
+    reported, shown = api.get(path)["items"], api.get(f"{path}/{by_hand}")
 
     listed = [one for one in siem(api, "replays list")["items"] if one["integration_id"] == home]
-    assert [one["made_by"] for one in told] == ["operator", "api:admin of ours"]
-    assert listed == [{**told[0], "made_by": "cli:jane"}, told[1]]
+    assert [one["made_by"] for one in reported] == ["operator", "api:admin of ours"]
+    assert listed == [{**reported[0], "made_by": "cli:jane"}, reported[1]]
     assert siem(api, f"replays show {by_hand}") == {**shown, "made_by": "cli:jane"}
     assert siem(api, f"replays show {by_key['id']}") == api.get(f"{path}/{by_key['id']}")
     assert siem(api, f"replays cancel {by_key['id']}") == api.get(f"{path}/{by_key['id']}")
@@ -154,25 +154,25 @@ def test_integrations(api: Api) -> None:
         api, "integrations create --name shaped --tenant ours --auth none --url https://hook.example.com/"
     )
     assert made == api.get(f"/integrations/siem/{made['id']}")
-    listed, told = siem(api, "integrations list --tenant ours"), api.get("/integrations/siem?limit=200")
-    assert sorted(listed["items"], key=itemgetter("id")) == sorted(told["items"], key=itemgetter("id"))
-    assert listed["next"] == told["next"]
+    listed, reported = siem(api, "integrations list --tenant ours"), api.get("/integrations/siem?limit=200")
+    assert sorted(listed["items"], key=itemgetter("id")) == sorted(reported["items"], key=itemgetter("id"))
+    assert listed["next"] == reported["next"]
 
 
 def test_health(api: Api, home: str) -> None:
     """Of one integration, in the list of all, and in the status, which adds how it is set and its counts."""
-    told = api.get(f"/integrations/siem/{home}/health")
+    reported = api.get(f"/integrations/siem/{home}/health")
     [listed] = [one for one in siem(api, "health")["integrations"] if one["id"] == home]
     [status] = [one for one in siem(api, "status")["integrations"] if one["id"] == home]
 
-    assert told["last_error"]["at"] == "2026-11-22T22:15:02.000Z"
+    assert reported["last_error"]["at"] == "2026-11-22T22:15:02.000Z"
     single = siem(api, f"health {home}")
-    for one in (told, single, listed, status):
+    for one in (reported, single, listed, status):
         # Nothing waits to be recorded: it is the moment of the question.
         assert re.fullmatch(r"2[-0-9]{9}T[0-9:.]{12}Z", one.pop("recorded_until"))
-    assert single == listed == told
-    assert {name: status[name] for name in told} == told
-    added = {name: status[name] for name in status if name not in told}
+    assert single == listed == reported
+    assert {name: status[name] for name in reported} == reported
+    added = {name: status[name] for name in status if name not in reported}
     assert added == {
         "enabled": True,
         "paused": False,
@@ -189,14 +189,14 @@ def test_health_without_the_database(tmp_path: Path) -> None:
     with Fleet(tmp_path) as fleet, running(fleet) as away:
         home = away.create()["id"]
         away.take_away_ledger()
-        told = away.get(f"/integrations/siem/{home}/health")
+        reported = away.get(f"/integrations/siem/{home}/health")
         single = siem(away, f"health {home}")
         [listed] = siem(away, "health")["integrations"]
 
-    assert told["unknown"][0]["source"] == "database"
-    assert told["unknown"][0]["reason"] != single["unknown"][0]["reason"]
+    assert reported["unknown"][0]["source"] == "database"
+    assert reported["unknown"][0]["reason"] != single["unknown"][0]["reason"]
     varying = ("reason", "recorded_until")
-    assert without(single, *varying) == without(listed, *varying) == without(told, *varying)
+    assert without(single, *varying) == without(listed, *varying) == without(reported, *varying)
 
 
 def test_the_fleet(api: Api) -> None:
@@ -204,24 +204,24 @@ def test_the_fleet(api: Api) -> None:
     with running(api.fleet, metrics_token=SecretStr("let-me-see")) as closed:
         key = {"Authorization": "Bearer let-me-see"}
 
-        def told(**more: Any) -> Any:
+        def reported(**more: Any) -> Any:
             return httpx.get(f"{closed.url}/readyz", trust_env=False, **more).json()
 
-        wait_until(lambda: told(headers=key) == siem(api, "health")["fleet"], "both show the same")
-        assert without(told(), "detail") == without(siem(api, "health")["fleet"], "detail")
+        wait_until(lambda: reported(headers=key) == siem(api, "health")["fleet"], "both show the same")
+        assert without(reported(), "detail") == without(siem(api, "health")["fleet"], "detail")
 
 
 def test_a_test_of_an_integration(api: Api, home: str) -> None:
     """The same steps; `siem doctor` adds what it found out about the installation."""
-    told = api.ask("POST", f"/integrations/siem/{home}/test?test_event=false").json()
+    reported = api.ask("POST", f"/integrations/siem/{home}/test?test_event=false").json()
     printed = siem(api, f"doctor {home} --no-test-event")
     installation = siem(api, "doctor")
 
-    assert [one["step"] for one in told["steps"]]
-    assert set(printed) == {*told, "installation"}
-    assert without(printed, "installation", "milliseconds") == without(told, "milliseconds")
+    assert [one["step"] for one in reported["steps"]]
+    assert set(printed) == {*reported, "installation"}
+    assert without(printed, "installation", "milliseconds") == without(reported, "milliseconds")
     assert {tuple(one) for one in printed["installation"] + installation["installation"]} == {
-        tuple(told["steps"][0])
+        tuple(reported["steps"][0])
     }
 
 
@@ -230,9 +230,9 @@ def test_publishing(api: Api, tmp_path: Path) -> None:
     body = lines(event(1), b"{nonsense", event(2, type="policy"), event(3))
     file = tmp_path / "events.jsonl"
     file.write_bytes(body)
-    told = publish(api, body)
+    reported = publish(api, body)
     printed = siem(api, f"publish {file}")
     taken(api)
 
-    assert [(one["line"], one["id"]) for one in told.json()["errors"]] == [(2, None), (3, "evt_2")]
-    assert printed == told.json()
+    assert [(one["line"], one["id"]) for one in reported.json()["errors"]] == [(2, None), (3, "evt_2")]
+    assert printed == reported.json()

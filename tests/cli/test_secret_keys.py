@@ -67,7 +67,7 @@ def test_keys_are_rotated_to_the_end(with_keys: Callable[..., Ran]) -> None:
 
 
 def test_a_lost_key_hides_nothing_else(with_keys: Callable[..., Ran]) -> None:
-    """List, show, status, pause and doctor go on; update sets the secret anew, and says what is missing."""
+    """List, show, status, pause and doctor go on; update replaces the secret, and says what is missing."""
     lost = _create(with_keys, LOST, "lost")
     _create(with_keys, NEW, "kept")
 
@@ -107,13 +107,13 @@ def test_without_redis_its_copy_is_not_called_finished(with_keys: Callable[..., 
     """What stands there may still need the old key."""
     _create(with_keys, NEW, "one")
     away = with_keys(NEW, "secrets", "status", SIEM_REDIS_URL="redis://127.0.0.1:1/0")
-    told: dict[str, Any] = json.loads(
+    reported: dict[str, Any] = json.loads(
         with_keys(NEW, "secrets", "status", "--json", SIEM_REDIS_URL="redis://127.0.0.1:1/0").out
     )
 
     assert away.code == 1
     assert away.out.splitlines()[-1].startswith("The copy in Redis was not checked: ")
-    assert (told["finished"], told["redis"]) == (False, None)
+    assert (reported["finished"], reported["redis"]) == (False, None)
 
 
 def test_an_orphan_in_redis_keeps_its_key(empty: Fleet, with_keys: Callable[..., Ran]) -> None:
@@ -146,13 +146,13 @@ def test_nothing_is_resealed_while_a_process_lacks_the_key(
     sign.start()
     wait_until(lambda: key_holders(empty.client), "the worker tells its keys")
     refused = with_keys(f"{NEW},{OLD}", "secrets", "reseal")
-    told = with_keys(f"{NEW},{OLD}", "secrets", "status").out
+    reported = with_keys(f"{NEW},{OLD}", "secrets", "status").out
     forced = with_keys(f"{NEW},{OLD}", "secrets", "reseal", "--confirm")
     after = with_keys(f"{NEW},{OLD}", "secrets", "status")
     sign.stop()
 
     assert (refused.code, refused.complaint.startswith("nothing is changed: these processes")) == (1, True)
-    assert f"worker-webhook {process_identity()} lacks the first key" in told
+    assert f"worker-webhook {process_identity()} lacks the first key" in reported
     assert forced.out.startswith("Sealed 1 secret ")
     assert after.code == 1
     assert with_keys(f"{NEW},{OLD}", "secrets", "status").code == 0
@@ -211,7 +211,7 @@ def test_a_secret_that_workers_cannot_open_is_warned_of(
 def test_an_api_that_cannot_open_a_secret_holds_up_no_events(
     empty: Fleet, with_keys: Callable[..., Ran]
 ) -> None:
-    """It is warned of as well, and nobody says that events wait for it."""
+    """It is warned of as well, and no one says that events wait for it."""
     sign = Heartbeat(empty.client, API, facts=key_facts(Vault([OLD])))
     sign.start()
     try:
@@ -251,7 +251,7 @@ def test_the_doctor_warns_of_workers_that_cannot_open_a_secret(
 
 
 def test_without_redis_nothing_is_resealed_unasked(with_keys: Callable[..., Ran]) -> None:
-    """Nobody can say then whether every process has the key."""
+    """No one can say then whether every process has the key."""
     away = {"SIEM_REDIS_URL": "redis://127.0.0.1:1/0"}
     _create(with_keys, OLD, "one")
 

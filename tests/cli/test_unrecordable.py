@@ -48,11 +48,11 @@ def lengths(desk: Fleet) -> list[int]:
 
 def test_the_list_tells_what_why_and_since_when(desk: Fleet, aside: list[str]) -> None:
     """A line for each; no control character reaches the terminal."""
-    told = siem(desk, "list")
+    reported = siem(desk, "list")
     documents = siem(desk, "list", "--json").json["items"]
 
-    assert told.code == 0
-    assert "\x1b" not in told.out
+    assert reported.code == 0
+    assert "\x1b" not in reported.out
     assert [one["id"] for one in documents] == aside
     assert [(one["what"], one["integration_id"], one["events"], one["retryable"]) for one in documents] == [
         ("outcomes", "int_a", 2, True),
@@ -135,7 +135,7 @@ def test_what_no_worker_wrote_cannot_be_put_back(desk: Fleet, aside: list[str]) 
 
 
 def test_status_and_health_say_that_it_is_not_ok(desk: Fleet, aside: list[str]) -> None:
-    """Nobody has to look for it."""
+    """No one has to look for it."""
     status = call(desk.environment, "status")
     health = call(desk.environment, "health")
 

@@ -17,11 +17,11 @@ pytestmark = pytest.mark.slow
 _SIEM = Path(sys.executable).parent / "siem"
 
 
-def test_a_watched_status_renews_itself_until_ctrl_c(told: Fleet) -> None:
+def test_a_watched_status_renews_itself_until_ctrl_c(settled: Fleet) -> None:
     """It goes home and writes over what stood there; it ends with 130."""
     ours, theirs = pty.openpty()
     watching = subprocess.Popen(
-        [_SIEM, "status", "--watch"], env=told.environment, stdout=theirs, stderr=theirs
+        [_SIEM, "status", "--watch"], env=settled.environment, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
     seen = bytearray()
@@ -44,9 +44,9 @@ def test_a_watched_status_renews_itself_until_ctrl_c(told: Fleet) -> None:
     assert b"well" in seen
 
 
-def test_failures_alone(told: Fleet) -> None:
+def test_failures_alone(settled: Fleet) -> None:
     """Those that are dead or to be tried again, of the last hour."""
-    rows = call(told.environment, "deliveries", "--failed", "--since", "1h", "--json").json["items"]
+    rows = call(settled.environment, "deliveries", "--failed", "--since", "1h", "--json").json["items"]
 
     assert sorted(row["event_id"] for row in rows) == ["ill-1", "ill-2"]
     assert {row["status"] for row in rows} == {"dead"}
@@ -55,9 +55,9 @@ def test_failures_alone(told: Fleet) -> None:
 @pytest.mark.parametrize(
     "arguments", [["status", "--watch", "--json"], ["deliveries", "--failed", "--status", "dead"]]
 )
-def test_two_wishes_that_cannot_both_be_met(told: Fleet, arguments: list[str]) -> None:
+def test_two_wishes_that_cannot_both_be_met(settled: Fleet, arguments: list[str]) -> None:
     """Exit code 2, in words."""
-    ran = call(told.environment, *arguments)
+    ran = call(settled.environment, *arguments)
 
     assert ran.code == 2
     assert "not both" in ran.complaint

@@ -54,7 +54,7 @@ def test_an_account_is_sound(line: AccountLine) -> None:
     ],
 )
 def test_what_is_not_accounted_for_is_said(line: AccountLine, said: str) -> None:
-    """Ledger and receiver are held against each other, and whoever is short is named."""
+    """Ledger and receiver are held against each other, and the one who is short is named."""
     assert account_json(10, [_LINE, line], 1.0)["accounted_for"] is False
     assert verdict([_LINE, line]) == f"NOT every event is accounted for:\n  one: {said}"
 

@@ -21,7 +21,7 @@ from worker.settings import Settings
 
 
 def _demo(directory: Path, *options: str) -> tuple[int, dict[str, Any], str]:
-    """Run the demo; return its exit status, the account on its last line, and what it told people."""
+    """Run the demo; return its exit status, the account on its last line, and what it printed for people."""
     program = Path(sys.executable).parent / "siem"
     done = subprocess.run(
         [program, "up", "--demo", "--exit", "--json", *options],
@@ -42,12 +42,12 @@ def test_published_and_accounted_for_are_equal_twice_on_the_same_data(tmp_path: 
     The receivers have seen what was delivered, but for datagrams, of which only none may be too many.
     """
     for _ in range(2):
-        status, account, told = _demo(tmp_path, "--events", "1500")
+        status, account, reported = _demo(tmp_path, "--events", "1500")
         lines = {line["integration"].removeprefix("demo "): line for line in account["integrations"]}
 
         assert status == 0
         for step in ("Starting the embedded", "Preparing the ledger", "router", "Ready.", "Publishing 1500"):
-            assert step in told
+            assert step in reported
         assert account["published"] == 1500
         assert account["accounted_for"] is True
         assert {name: line["over"] for name, line in lines.items()} == {
@@ -77,9 +77,9 @@ def test_it_ends_with_pages_to_look_at(tmp_path: Path) -> None:
     ) as demo:
         assert demo.stdout is not None
         try:
-            told = _until("dead-letters list", demo.stdout)
-            site = str(re.search(r"Pages: +(http://127\.0\.0\.1:\d+)\n", told)[1])  # type: ignore[index]  # None fails
-            key = {"Authorization": f"Bearer {re.search('siem_[0-9a-f]+_[0-9a-f]+', told)[0]}"}  # type: ignore[index]  # None fails
+            reported = _until("dead-letters list", demo.stdout)
+            site = str(re.search(r"Pages: +(http://127\.0\.0\.1:\d+)\n", reported)[1])  # type: ignore[index]  # None fails
+            key = {"Authorization": f"Bearer {re.search('siem_[0-9a-f]+_[0-9a-f]+', reported)[0]}"}  # type: ignore[index]  # None fails
             integrations = f"{site}/api/v1/integrations/siem"
             listed = requests.get(integrations, headers=key, timeout=30)
             refused = requests.post(integrations, headers=key, json={}, timeout=30)
@@ -100,12 +100,12 @@ def test_it_ends_with_pages_to_look_at(tmp_path: Path) -> None:
 
 def _until(words: str, lines: IO[bytes]) -> str:
     """Read lines up to the one that has these words."""
-    told = ""
-    while words not in told:
+    reported = ""
+    while words not in reported:
         line = lines.readline().decode()
-        assert line, told
-        told += line
-    return told
+        assert line, reported
+        reported += line
+    return reported
 
 
 @pytest.mark.slow

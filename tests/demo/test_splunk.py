@@ -79,7 +79,7 @@ def test_an_empty_body_is_no_data() -> None:
 
 
 def test_an_event_can_be_refused() -> None:
-    """The refused event is told beside the reply."""
+    """The refused event is reported beside the reply."""
     body = GOOD + b'{"event":{"id":"b"}}'
 
     indexed = index_body(body, lambda event: bool(event["id"] == "b"))
@@ -113,7 +113,7 @@ def test_a_channel_is_a_guid_with_its_hyphens() -> None:
 
 
 def test_a_restart_forgets_all_numbers() -> None:
-    """What was taken before reads `false`, and the numbers begin anew."""
+    """What was taken before reads `false`, and the numbers begin again."""
     splunk = Acknowledgements()
     assert [splunk.number(CHANNEL), splunk.number(CHANNEL)] == [0, 1]
 

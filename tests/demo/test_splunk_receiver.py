@@ -55,7 +55,7 @@ def test_paths_answer_as_splunk_does(start: Start) -> None:
 
 
 def test_a_token_is_demanded(start: Start) -> None:
-    """Nobody without the token is heard, and what they send is not counted as events."""
+    """No one without the token is heard, and what they send is not counted as events."""
     body = envelopes(list(sample_lines(1)))
     with start("--token", "right") as receiver:
         answers = [

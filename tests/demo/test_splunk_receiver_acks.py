@@ -22,7 +22,7 @@ def ask(
 
 
 def test_requests_are_numbered_and_confirmed_once(start: Start) -> None:
-    """Each channel counts from 0; `true` is said once, to whoever asks first; the unknown is `false`."""
+    """Each channel counts from 0; `true` is said once, to the one who asks first; the unknown is `false`."""
     with start("--ack") as receiver:
         posted = [
             receiver.post(EVENT, X_Splunk_Request_Channel=name).json() for name in (CHANNEL, CHANNEL, OTHER)
@@ -48,7 +48,7 @@ def test_what_stands_before_a_refused_event_is_numbered(start: Start) -> None:
 
 @pytest.mark.parametrize(("channel", "code"), [("", 10), ("my-channel", 11)])
 def test_a_channel_is_demanded(start: Start, channel: str, code: int) -> None:
-    """Without a channel, or with one that is no GUID, nothing is taken and nothing is told."""
+    """Without a channel, or with one that is no GUID, nothing is taken and nothing is reported."""
     with start("--ack", "--token", "t") as receiver:
         headers = {"Authorization": "Splunk t", "X-Splunk-Request-Channel": channel}
         posted = requests.post(
@@ -62,7 +62,7 @@ def test_a_channel_is_demanded(start: Start, channel: str, code: int) -> None:
 
 
 def test_the_token_comes_first(start: Start) -> None:
-    """Whoever has the wrong token learns nothing about channels."""
+    """Who has the wrong token learns nothing about channels."""
     with start("--ack", "--token", "another") as receiver:
         assert ask(receiver, 0, channel="").json()["code"] == 4
 

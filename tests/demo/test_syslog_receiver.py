@@ -125,7 +125,7 @@ def test_counting_alone_reads_nothing(start_syslog: Start) -> None:
 
 
 def test_over_http_there_are_counts_and_nothing_else(start_syslog: Start) -> None:
-    """Whoever asks for something else is told what there is."""
+    """The answer to any other request says what there is."""
     with start_syslog() as receiver:
         answer = requests.get(f"http://127.0.0.1:{receiver.counts_port}/", timeout=10)
 

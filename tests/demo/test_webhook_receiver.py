@@ -50,7 +50,7 @@ def test_events_are_counted_once_and_duplicates_beside(start_webhook: Start) -> 
 
 
 def test_a_bearer_token_is_demanded(start_webhook: Start) -> None:
-    """RFC 6750: nobody without the token is heard, and what they send is not counted as events."""
+    """RFC 6750: no one without the token is heard, and what they send is not counted as events."""
     event = next(sample_lines(1))
     with start_webhook("--bearer", "right") as receiver:
         answers = [

@@ -1,7 +1,7 @@
 """The breaks that are tried, as they stand in the TOML files of this folder, one file for each area.
 
 A mutant is a place in a file, what stands there, what is put in its place, what that would break in the
-product, and the tests that must notice it. One that nobody can notice says why in `explained`.
+product, and the tests that must notice it. One that no one can notice says why in `explained`.
 """
 
 import tomllib

@@ -108,7 +108,7 @@ Copies = queue.SimpleQueue[Copy]
 
 
 def main() -> None:
-    """Run as told, and exit with what came of it."""
+    """Run as the arguments say, and exit with what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("names", nargs="*", help="mutants or areas (default: all)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at once")

@@ -35,7 +35,7 @@ class Site:
     visitors: "list[Visitor]" = field(default_factory=list)
 
     def visitor(self, role: Role | None = Role.ADMIN, tenant: str = OURS) -> "Visitor":
-        """Give somebody who has signed in with a key of that role; with none, somebody who has not."""
+        """Give someone who has signed in with a key of that role; with none, someone who has not."""
         visitor = Visitor(self.url)
         self.visitors.append(visitor)
         if role is not None:
@@ -114,7 +114,7 @@ def standing_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def site(standing_site: Site) -> Iterator[Site]:
-    """Give the pages; whoever visited them leaves at the end."""
+    """Give the pages; their visitors leave at the end."""
     yield standing_site
     while standing_site.visitors:
         standing_site.visitors.pop().http.close()

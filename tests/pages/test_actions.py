@@ -170,8 +170,8 @@ def test_an_event_is_found_at_every_integration_of_the_tenant(site: Site) -> Non
     homes = [site.integrate("found-a"), site.integrate("found-b"), site.integrate("found-c", THEIRS)]
     ended = [Status.DELIVERED, Status.DEAD, Status.DELIVERED]
     for number, (home, status) in enumerate(zip(homes, ended, strict=True)):
-        told = outcome(["evt_sought"], status, integration_id=home)
-        record_entries(site.fleet.engine, [(f"{NOON}-{8000 + number}", [told])], [])
+        reported = outcome(["evt_sought"], status, integration_id=home)
+        record_entries(site.fleet.engine, [(f"{NOON}-{8000 + number}", [reported])], [])
     page = site.visitor().get(HOME + "/events", params={"id": "evt_sought"})
 
     assert {"found-a", "found-b", "delivered", "dead"} <= set(page.words)
@@ -192,7 +192,7 @@ def names(page: Page) -> list[str]:
 
 
 def test_an_address_that_is_not_allowed_is_shown_on_its_page(site: Site) -> None:
-    """Before anybody wonders why nothing arrives; a public one goes without a word."""
+    """Before anyone wonders why nothing arrives; a public one goes without a word."""
     closed, public = site.integrate("closed", url="https://10.1.2.3/"), site.integrate("public")
     visitor = site.visitor()
 
@@ -204,15 +204,15 @@ def test_the_attempts_of_two_events_of_one_id_are_shown_apart(site: Site) -> Non
     """Each under a heading of its own, the second with its content."""
     home = site.integrate("reused")
     for number, (raw, words) in enumerate(((b"1st", "refused as it was"), (b"2nd", "refused anew"))):
-        told = outcome(
+        reported = outcome(
             ["evt_reused"],
             Status.DEAD,
             integration_id=home,
             failure=msgspec.structs.replace(REFUSAL, message=words),
         )
-        events = [msgspec.structs.replace(one, content=content_of(raw)) for one in told.events]
-        told = msgspec.structs.replace(told, events=events)
-        record_entries(site.fleet.engine, [(f"{NOON}-{8100 + number}", [told])], [])
+        events = [msgspec.structs.replace(one, content=content_of(raw)) for one in reported.events]
+        reported = msgspec.structs.replace(reported, events=events)
+        record_entries(site.fleet.engine, [(f"{NOON}-{8100 + number}", [reported])], [])
     page = site.visitor().get(HOME + "/events", params={"id": "evt_reused"})
     sections = page.text.split("Every attempt at reused")[1:]
 

@@ -46,7 +46,7 @@ def test_an_hour_without_events_is_a_line() -> None:
 
 
 def test_the_name_is_never_markup() -> None:
-    """It says what is to be seen, whoever chose the words."""
+    """It says what is to be seen, whatever words were chosen."""
     assert 'aria-label="&lt;b&gt;&#34;"' in sparkline([], '<b>"')
 
 

@@ -67,7 +67,7 @@ def test_a_filter_finds_what_it_says(site: Site, home: str, query: dict[str, str
 
 @pytest.mark.parametrize(("field", "value"), [("cause", "boredom"), ("type", "policy"), ("since", "then")])
 def test_a_filter_that_means_nothing_is_named(site: Site, field: str, value: str) -> None:
-    """Instead of a list of everything, which somebody might replay."""
+    """Instead of a list of everything, which someone might replay."""
     visitor = site.visitor()
 
     assert field in visitor.get(LETTERS, 422, params={field: value}).text

@@ -1,4 +1,4 @@
-"""A correction that somebody typed stays, whatever keeps it from being published."""
+"""A correction that someone typed stays, whatever keeps it from being published."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ _numbers = itertools.count(5000)
 
 
 class Typing:
-    """Somebody who has typed the correction of a letter, and not sent it yet."""
+    """Someone who has typed the correction of a letter, and not sent it yet."""
 
     def __init__(self, site: Site) -> None:
         """Open the page of a new letter, and type."""
@@ -46,9 +46,9 @@ class Typing:
         """Whether the correction stands in the page there, and can be published from it."""
         page = self.visitor.get(location)
         self.form = page.filled
-        told = "was restored" in page.text and page.filled["event"] == [self.typed]
+        reported = "was restored" in page.text and page.filled["event"] == [self.typed]
         self.send()
-        return told and find_letter(self.site.fleet.engine, self.letter).state is LetterState.REPLAYED
+        return reported and find_letter(self.site.fleet.engine, self.letter).state is LetterState.REPLAYED
 
 
 def _way_back(page: Page) -> str:
@@ -62,7 +62,7 @@ def _is_submitted(done: threading.Event) -> bool:
 
 
 def test_an_ended_session_keeps_a_correction(site: Site) -> None:
-    """Whoever signs in again finds it."""
+    """Who signs in again finds it."""
     typing = Typing(site)
     typing.visitor.http.cookies.clear()
     asked = typing.visitor.get(typing.send())
@@ -72,7 +72,7 @@ def test_an_ended_session_keeps_a_correction(site: Site) -> None:
 
 
 def test_a_sign_in_in_between_keeps_a_correction(site: Site) -> None:
-    """As in another tab; nobody of another tenant sees it."""
+    """As in another tab; no one of another tenant sees it."""
     typing = Typing(site)
     typing.sign_in(THEIRS)
     wanted = typing.visitor.get(typing.send()).value_of("next")
@@ -109,7 +109,7 @@ def test_a_redis_that_takes_no_writes_keeps_a_correction(site: Site) -> None:
 
 
 def test_a_correction_that_comes_too_late_is_shown_with_the_reason(site: Site) -> None:
-    """Somebody else has published one meanwhile."""
+    """Someone else has published one meanwhile."""
     typing = Typing(site)
     typing.send()
     late = typing.visitor.http.post(f"{typing.path}/correct", data=typing.form)

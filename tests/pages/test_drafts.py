@@ -1,4 +1,4 @@
-"""What somebody typed into a form stays, whatever happens to it; and a form that comes twice is done once."""
+"""What someone typed into a form stays, whatever happens to it; and a form that comes twice is done once."""
 
 import contextlib
 import sqlite3
@@ -20,7 +20,7 @@ URL = "https://splunk.example.com:8088/services/collector/event"
 
 
 def form_of(visitor: Visitor, name: str, **typed: str) -> Fields:
-    """Return the form of a new integration as somebody fills it in."""
+    """Return the form of a new integration as someone fills it in."""
     form = visitor.get(NEW).filled | {"name": [name], "url": [URL], "token": [SECRET]}
     return form | {field: [text] for field, text in typed.items()}
 
@@ -114,7 +114,7 @@ def test_a_form_that_was_used_asks_before_it_makes_another_one(site: Site) -> No
 
 
 def test_a_change_that_is_sent_twice_is_no_conflict(site: Site) -> None:
-    """Nobody else has changed anything."""
+    """No one else has changed anything."""
     integration = site.integrate("sent_twice")
     visitor = site.visitor()
     form = visitor.get(edit_of(integration)).filled | {"max_retries": ["1"]}
@@ -153,7 +153,7 @@ def test_a_conflict_shows_both_and_keeps_what_was_typed(site: Site) -> None:
 
 @pytest.mark.parametrize("form", ["new", "edit"])
 def test_an_ended_session_keeps_what_was_typed(site: Site, form: str) -> None:
-    """Whoever signs in with the same key finds the form as it was, secrets included."""
+    """Who signs in with the same key finds the form as it was, secrets included."""
     visitor = site.visitor()
     integration = site.integrate(f"ended_{form}", type="splunk_hec", url=URL, token="before")
     place = NEW if form == "new" else edit_of(integration)

@@ -13,13 +13,13 @@ from worker.integrations.syslog_cef import SyslogCef
 from worker.pages.form_fields import main_fields
 
 TOKEN = "the-token-of-splunk-f3"
-#: What somebody fills in who knows nothing but the address.
+#: What someone fills in who knows nothing but the address.
 LEAST: dict[str, dict[str, str]] = {
     "splunk_hec": {"url": "https://splunk.example.com:8088/services/collector/event", "token": TOKEN},
     "syslog_cef": {"url": "syslog://siem.example.com"},
     "webhook": {"url": "https://hook.example.com/in"},
 }
-#: What somebody has set up who knows everything; nothing of it is a default.
+#: What someone has set up who knows everything; nothing of it is a default.
 FULL: dict[str, dict[str, Any]] = {
     "splunk_hec": {
         **LEAST["splunk_hec"],
@@ -119,7 +119,7 @@ def test_no_form_holds_a_secret(site: Site, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_a_form_shows_the_fields_of_its_type_alone(site: Site, kind: str) -> None:
-    """Nobody is asked for a token by a form for syslog."""
+    """No one is asked for a token by a form for syslog."""
     names = set(site.visitor().get(f"{HOME}/new/{kind}").filled)
     others = {field.name for other in CONFIGS if other != kind for field in main_fields(other)}
 
@@ -230,7 +230,7 @@ def opened(site: Site, integration_id: str) -> Integration:
 
 
 def test_a_revision_of_too_many_digits_is_unknown(site: Site) -> None:
-    """It is told as a change in between, and not as a fault of ours."""
+    """It is reported as a change in between, and not as a fault of ours."""
     integration_id = site.integrate("long_revision")
     visitor = site.visitor()
     form = visitor.get(edit_of(integration_id)).filled | {"revision": ["9" * 5000]}

@@ -19,7 +19,7 @@ _SETTING = 200_000_000
 
 
 def test_no_short_secret_of_a_form_can_be_tried_out_on_what_redis_keeps(site: Site) -> None:
-    """Whoever reads Redis may know all of a form but one secret; its digest alone would tell that."""
+    """Who reads Redis may know all of a form but one secret; its digest alone would tell that."""
     client: Any = site.fleet.client
     visitor = site.visitor()
     form = form_of(visitor, "guessed", token="4711") | {"url": ["https://guessed.example.com:8088/"]}
@@ -52,7 +52,7 @@ def test_a_form_that_comes_twice_is_known_after_a_rotation_of_keys(site: Site) -
 
 
 def test_a_click_leaves_the_kept_answers_that_the_setting_allows(site: Site) -> None:
-    """It once cut them to the share that holds where nobody has set another one."""
+    """It once cut them to the share that holds where no one has set another one."""
     client, large = site.fleet.client, f"{_SETTING // 2}:siem:idempotency:large"
     index, total = keys.idempotency_index(hashlib.sha256(OURS.encode()).hexdigest()[:32])
     client.zadd(index, {large: time.time() * 1000 - 60_000})

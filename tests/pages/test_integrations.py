@@ -1,4 +1,4 @@
-"""What is wrong with the fleet as a whole is told on the list, for no single integration shows it."""
+"""What is wrong with the fleet as a whole is reported on the list, for no single integration shows it."""
 
 import msgspec
 
@@ -11,21 +11,21 @@ def test_what_could_not_be_recorded_is_shown(site: Site) -> None:
     """As long as something is set aside, and no longer."""
     visitor = site.visitor()
     site.fleet.client.xadd(keys.UNRECORDABLE, {"raw": b""})
-    told = visitor.get(HOME).text
+    reported = visitor.get(HOME).text
     site.fleet.client.delete(keys.UNRECORDABLE)
 
-    assert "1 batch of results could not be recorded" in told
+    assert "1 batch of results could not be recorded" in reported
     assert "could not be recorded" not in visitor.get(HOME).text
 
 
 def test_what_the_ledger_does_not_know_is_shown_to_its_tenant(site: Site) -> None:
-    """By name; another tenant's is nobody's business."""
+    """By name; another tenant's is not shown."""
     client = site.fleet.client
     for tenant in (OURS, THEIRS):
         conflict = Conflict(ConflictKind.UNKNOWN, f"late of {tenant}", tenant, "webhook", 1, 1)
         client.hset(keys.CONFLICTS, f"int_{tenant}", msgspec.json.encode(conflict))
-    told = site.visitor().get(HOME).text
+    reported = site.visitor().get(HOME).text
     client.delete(keys.CONFLICTS)
 
-    assert f"the database does not know them: late of {OURS}. An operator" in told
-    assert f"late of {THEIRS}" not in told
+    assert f"the database does not know them: late of {OURS}. An operator" in reported
+    assert f"late of {THEIRS}" not in reported

@@ -1,4 +1,4 @@
-"""A quota that is used up is told on the page, in a sentence that says what to do."""
+"""A quota that is used up is reported on the page, in a sentence that says what to do."""
 
 from tests.fleet import Fleet
 from tests.ledger.letters import bury

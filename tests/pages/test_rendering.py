@@ -25,6 +25,6 @@ def test_what_is_planned_never_was_some_time_ago(at_ms: int, words: str) -> None
     ("at_ms", "date"), [(5_000_000_000_000_000, "9999-12-31"), (-9_000_000_000_000_000, "0001-01-01")]
 )
 def test_a_time_that_no_calendar_has_breaks_no_page(at_ms: int, date: str) -> None:
-    """Whoever publishes may choose the time of an entry."""
+    """Who publishes may choose the time of an entry."""
     assert clock(at_ms).startswith(date)
     assert iso(at_ms).startswith(date)

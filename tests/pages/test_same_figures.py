@@ -29,7 +29,7 @@ FIGURES = Latency(250, 475, 495)
 _numbers = itertools.count(1)
 
 
-def told(site: Site, *command: str) -> Any:
+def reported(site: Site, *command: str) -> Any:
     """Read what a command prints, whatever it thinks of a fleet of which nothing runs."""
     return json.loads(site.fleet.siem(*command, "--json").stdout)
 
@@ -83,13 +83,13 @@ def test_every_door_tells_the_same_figures(site: Site, integration: str) -> None
     assert expected.retry_rate == 143 / 715
     document = {"p50": 250, "p95": 475, "p99": 495}
 
-    [listed] = [one for one in told(site, "health")["integrations"] if one["id"] == integration]
-    single = told(site, "health", integration)
+    [listed] = [one for one in reported(site, "health")["integrations"] if one["id"] == integration]
+    single = reported(site, "health", integration)
     for one in (listed, single):
         assert one["latency_ms"] == document
         assert one["error_rate"] == 22 / 572
         assert one["retry_rate"] == 143 / 715
-    status = [one for one in told(site, "status")["integrations"] if one["id"] == integration]
+    status = [one for one in reported(site, "status")["integrations"] if one["id"] == integration]
     assert [one["latency_ms"] for one in status] == [document]
 
     key = {"Authorization": f"Bearer {site.keys[OURS, Role.ADMIN]}"}
@@ -119,18 +119,18 @@ def test_every_door_tells_the_same_figures(site: Site, integration: str) -> None
 
 
 def test_every_door_says_that_nothing_was_recorded_for_long(site: Site) -> None:
-    """Outcomes wait and no recorder runs: nobody knows that all is well, and all say so in the same words."""
+    """Outcomes wait and no recorder runs: no one knows that all is well, and all say so in the same words."""
     integration = site.integrate("stale").rpartition("/")[2]
     client = site.resources.client
     since_ms = RedisStats(client).now_ms() - 600_000
-    before = told(site, "health", integration)
+    before = reported(site, "health", integration)
     client.xadd(keys.OUTCOMES, {"outcomes": b""}, id=f"{since_ms}-1")
     try:
         key = {"Authorization": f"Bearer {site.keys[OURS, Role.ADMIN]}"}
         path = f"/api/v1/integrations/siem/{integration}/health"
         api: Any = site.visitor(None).http.get(path, headers=key).json()
-        single = told(site, "health", integration)
-        status = [one for one in told(site, "status")["integrations"] if one["id"] == integration]
+        single = reported(site, "health", integration)
+        status = [one for one in reported(site, "status")["integrations"] if one["id"] == integration]
         page = html.unescape(site.visitor().get(f"{HOME}/{integration}").text)
         listed = html.unescape(site.visitor().get(f"{HOME}?state=unknown&q=stale").text)
     finally:

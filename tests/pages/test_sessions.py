@@ -80,7 +80,7 @@ def test_the_proof_of_one_session_is_no_proof_in_another(site: Site) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_forbids_frames_foreign_sources_and_inline_scripts(site: Site, page: str) -> None:
-    """Clickjacking and injected markup: the browser is told what a page may do, and no page needs more."""
+    """Clickjacking and injected markup: the browser learns what a page may do, and no page needs more."""
     answer = site.visitor().http.get(page)
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
 

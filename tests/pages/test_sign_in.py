@@ -1,4 +1,4 @@
-"""Signing in and out: who may, what a session is bound to, and where nobody can be led."""
+"""Signing in and out: who may, what a session is bound to, and where no one can be led."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_htmx_is_sent_to_the_sign_in_page_as_a_whole(site: Site) -> None:
 
 @pytest.mark.parametrize("key", ["", "siem_0000", "siem_0123456789abcdef_" + "0" * 64, "\x00é"])
 def test_a_wrong_key_opens_nothing(site: Site, key: str) -> None:
-    """It is told so, without the key."""
+    """The answer says so, without the key."""
     answer = site.visitor(None).http.post("/sign-in", data={"key": key})
 
     assert answer.status_code == 401
@@ -43,7 +43,7 @@ def test_a_wrong_key_opens_nothing(site: Site, key: str) -> None:
 
 
 def test_a_key_that_only_publishes_sees_no_page(site: Site) -> None:
-    """It is told which keys do."""
+    """The answer says which keys do."""
     answer = site.visitor(None).http.post("/sign-in", data={"key": site.keys[OURS, Role.PUBLISH_ONLY]})
 
     assert answer.status_code == 403
@@ -52,7 +52,7 @@ def test_a_key_that_only_publishes_sees_no_page(site: Site) -> None:
 
 
 def test_a_session_is_never_one_that_was_there_before_the_sign_in(site: Site) -> None:
-    """Session fixation: a token that somebody planted does not become one, nor does an older one stay."""
+    """Session fixation: a token that someone planted does not become one, nor does an older one stay."""
     planted = site.visitor()
     before = planted.http.cookies["siem_session"]
     answer = planted.http.post("/sign-in", data={"key": site.keys[OURS, Role.ADMIN]})

@@ -1,4 +1,4 @@
-"""No property test depends on how busy the machine is: hypothesis has no deadline here, whoever asks it."""
+"""No property test depends on how busy the machine is: hypothesis has no deadline here."""
 
 import ast
 import time

@@ -40,7 +40,7 @@ def files() -> list[Path]:
 
 
 def test_nothing_is_left_undone(files: list[Path]) -> None:
-    """Nobody leaves a note to do it later."""
+    """No one leaves a note to do it later."""
     assert list(_lines(files, _UNDONE)) == []
 
 
@@ -97,7 +97,7 @@ def test_the_top_level_is_tidy(files: list[Path]) -> None:
     ],
 )
 def test_waivers_are_recognised(line: str, *, is_fine: bool) -> None:
-    """A waiver without a reason is told from one with a reason."""
+    """A waiver without a reason differs from one with a reason."""
     assert _has_reasons(line.replace("-qa", "qa").replace("g-n", "gn")) == is_fine
 
 

@@ -51,7 +51,7 @@ def test_every_pin_has_its_hashes(lock: Path) -> None:
 
 
 def test_the_locks_cover_what_the_project_names() -> None:
-    """A dependency that was added without `deploy/lock` is noticed here, not on somebody's machine."""
+    """A dependency that was added without `deploy/lock` is noticed here, not on someone's machine."""
     project = tomllib.loads((TOP / "pyproject.toml").read_text())
     backend = _names(project["build-system"]["requires"])
 

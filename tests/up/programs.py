@@ -62,7 +62,7 @@ while True: time.sleep(60)
 
 
 def is_free(lock: Path) -> bool:
-    """Whether nobody holds the lock: unlike a process id, this never mistakes a stranger, or a zombie."""
+    """Whether no one holds the lock: unlike a process id, this never mistakes a stranger, or a zombie."""
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""A data directory has one master at a time, and whoever comes second learns what to do."""
+"""A data directory has one master at a time, and the one who comes second learns what to do."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def test_it_is_free_again_afterwards(data_dir: Path) -> None:
 
 
 def test_an_orphaned_server_holds_the_directory(data_dir: Path) -> None:
-    """A server whose `siem up` was killed keeps everybody out, and the refusal names it."""
+    """A server whose `siem up` was killed keeps everyone out, and the refusal names it."""
     with subprocess.Popen(
         [sys.executable, "-c", _ORPHAN_MAKER, str(data_dir)], stdout=subprocess.PIPE, text=True
     ) as maker:

@@ -20,7 +20,7 @@ from worker.up.embedded import EmbeddedServer
 
 @pytest.mark.slow
 def test_it_answers_to_its_url_and_not_without_the_password(embedded: EmbeddedServer) -> None:
-    """Whoever has the URL is served, whoever has only the port is not."""
+    """A client with the URL is served, one with only the port is not."""
     embedded.start()
 
     with redis.Redis.from_url(embedded.url) as friend, redis.Redis(port=embedded.port) as stranger:
@@ -127,7 +127,7 @@ def test_a_log_that_was_cut_off_is_left_for_a_recorder(
 
 
 def test_a_taken_port_makes_it_move(embedded: EmbeddedServer) -> None:
-    """If somebody else listens on its port by now, it takes another and keeps the password."""
+    """If someone else listens on its port by now, it takes another and keeps the password."""
     embedded.start()
     before = embedded.url
     embedded.stop()

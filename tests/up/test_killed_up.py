@@ -63,7 +63,7 @@ class Terminal:
         wait_until(lambda: text in text_of(self._output), f"{text!r} on the screen")
 
     def is_free(self) -> bool:
-        """Whether nobody possesses the data any more, the server included."""
+        """Whether no one possesses the data any more, the server included."""
         return is_free(self.data / "lock")
 
 

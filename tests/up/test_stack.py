@@ -46,7 +46,7 @@ while True: __import__("time").sleep(60)
 
 
 def test_the_procfile_has_a_process_of_each_role() -> None:
-    """Whoever takes events for a type of destination in the Procfile is waited for, under that very name."""
+    """Who takes events for a type of destination in the Procfile is waited for, under that very name."""
     processes = lines()
 
     assert set(processes) == {*ROLES, API}
@@ -66,7 +66,7 @@ def test_silent_roles_are_named(settings: Settings, monkeypatch: pytest.MonkeyPa
 def test_silent_roles_do_not_end_what_does_not_wait(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a companion the missing roles are only told, and everything goes on."""
+    """Without a companion the missing roles are only reported, and everything goes on."""
     complaints: list[str] = []
 
     def note(_screen: Console, line: str) -> None:
