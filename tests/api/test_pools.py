@@ -120,20 +120,18 @@ def test_no_caller_holds_more_than_is_free(holders: int, each: int) -> None:
     assert shares.total - shares.held >= each
 
 
-@pytest.mark.parametrize(
-    ("host", "origin"),
-    [
-        ("192.0.2.7", "192.0.2.7"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", UNKNOWN),
-        ("evil\r\nname", UNKNOWN),
-    ],
-)
-def test_a_network_of_ipv6_is_one_caller(host: str, origin: str) -> None:
-    """And nothing that someone wrote into a header gets into a log."""
-    assert origin_of(host) == origin
+def test_a_network_of_ipv6_is_one_caller() -> None:
+    """And nothing that a client wrote into a header gets into a log."""
+    origins = {
+        "192.0.2.7": "192.0.2.7",
+        "::ffff:192.0.2.7": "192.0.2.7",
+        "2001:db8:1:2:3::4": "2001:db8:1:2::/64",
+        "fe80::1%eth0": "fe80::/64",
+        "": UNKNOWN,
+        "evil\r\nname": UNKNOWN,
+    }
+
+    assert {host: origin_of(host) for host in origins} == origins
 
 
 @pytest.fixture

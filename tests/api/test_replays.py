@@ -90,9 +90,9 @@ def test_a_replay_is_made_and_shown(api: Api) -> None:
     assert shown["selection"]["ids"] == ids[:1]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
+def test_what_is_wrong_is_named(api: Api, home: str) -> None:
+    """The field, and what would be right."""
+    cases: list[tuple[dict[str, Any], str]] = [
         ({}, "all"),
         ({"all": True, "causes": ["refused"]}, "all"),
         ({"causes": ["bad luck"]}, "causes.0"),
@@ -103,14 +103,12 @@ def test_a_replay_is_made_and_shown(api: Api) -> None:
         ({"ids": ["1-2-3"]}, "ids"),
         ({"ids": ["x"] * 501}, "ids"),
         ({"event_types": ["hold.denied"]}, "body"),
-    ],
-)
-def test_what_is_wrong_is_named(api: Api, home: str, body: dict[str, Any], field: str) -> None:
-    """The field, and what would be right."""
-    answer = _ask(api, home, **body)
+    ]
+    for body, field in cases:
+        answer = _ask(api, home, **body)
 
-    assert (answer.status_code, answer.json()["field"]) == (422, field)
-    assert answer.json()["hint"]
+        assert (answer.status_code, answer.json()["field"]) == (422, field), body
+        assert answer.json()["hint"], body
 
 
 def test_replays_are_listed_in_pages(api: Api) -> None:

@@ -1,13 +1,14 @@
 """Heads of requests that come a byte at a time: the connection ends, and quick clients notice nothing."""
 
 import socket
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.api.conftest import Api
-from tests.fleet import wait_until
-from worker.api.server import TimeoutProtocol
+from tests.fleet import Fleet, wait_until
+from worker.api.server import TimeoutProtocol, bind_socket
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n"
 
@@ -66,6 +67,15 @@ def test_answers_that_are_not_read_end_the_connection(api: Api, monkeypatch: pyt
         asked = b"GET /openapi.json HTTP/1.1\r\nHost: test\r\n\r\n" * 100
 
         assert wait_until(lambda: _is_cut_off(connection, asked), "the connection is cut")
+
+
+def test_answers_are_sent_at_once(bare_fleet: Fleet) -> None:
+    """No connection waits for its client to acknowledge the head of an answer before it sends the rest."""
+    with closing(bind_socket(bare_fleet.settings.model_copy(update={"api_port": 0}))) as listener:
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            no_delay = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+        assert no_delay != 0
 
 
 def _is_cut_off(connection: socket.socket, asked: bytes) -> bool:

@@ -1,7 +1,5 @@
 """What may be a mistake is said on stderr, and created all the same."""
 
-import pytest
-
 from tests.cli.running import create
 from tests.fleet import Fleet
 
@@ -12,45 +10,43 @@ MUST_ALLOW = (
 )
 
 
-@pytest.mark.parametrize(
-    ("url", "options", "secret"),
-    [
+def test_a_secret_in_the_clear_is_warned_of(empty: Fleet) -> None:
+    """Once, on stderr, with what would be better; the document on stdout stays whole."""
+    cases = [
         ("http://splunk/services/collector", "--token t", "the HEC token"),
         ("HTTP://splunk/services/collector", "--token t", "the HEC token"),
         ("http://hook/", "--type webhook --token t", "the bearer token"),
         ("http://hook/", "--type webhook --api-key-file /etc/hostname", "the API key"),
         ("http://hook/", "--type webhook --add-header X-Env:prod", "the added headers"),
-    ],
-)
-def test_a_secret_in_the_clear_is_warned_of(empty: Fleet, url: str, options: str, secret: str) -> None:
-    """Once, on stderr, with what would be better; the document on stdout stays whole."""
-    ran = create(empty.environment, url, *options.split(), "--json")
+    ]
+    better = "give an address with https:// if the SIEM has one"
+    for number, (url, options, secret) in enumerate(cases):
+        ran = create(empty.environment, url, *options.split(), "--json", name=f"siem-{number}")
 
-    assert ran.json["url"] == url
-    assert (
-        ran.err == f"Warning: {secret} {IN_THE_CLEAR}: give an address with https:// if the SIEM has one.\n"
-    )
+        assert ran.json["url"] == url
+        assert ran.err == f"Warning: {secret} {IN_THE_CLEAR}: {better}.\n", (url, options)
 
 
-@pytest.mark.parametrize(
-    ("url", "options"),
-    [
+def test_without_a_reason_nothing_is_warned_of(empty: Fleet) -> None:
+    """A warning that comes always is read never."""
+    cases = [
         ("https://splunk/services/collector", "--token t"),
         ("http://hook/", "--type webhook"),
         ("https://hook/", "--type webhook --token t"),
         ("syslog://siem", ""),
         ("https://8.8.8.8/", "--type webhook"),
         ("https://localhost.example.com/", "--type webhook"),
-    ],
-)
-def test_what_is_well_is_not_warned_of(empty: Fleet, url: str, options: str) -> None:
-    """A warning that comes always is read never."""
-    assert create(empty.environment, url, *options.split()).err == ""
+    ]
+    for number, (url, options) in enumerate(cases):
+        ran = create(empty.environment, url, *options.split(), name=f"siem-{number}")
+
+        assert ran.err == "", (url, options)
 
 
-@pytest.mark.parametrize(
-    ("url", "options", "words"),
-    [
+def test_an_address_that_workers_must_allow(empty: Fleet) -> None:
+    """The setting that counts is the workers': this command's own says nothing of theirs."""
+    assert empty.environment["SIEM_ALLOWED_NETWORKS"] == "127.0.0.0/8"
+    cases = [
         ("syslog://10.1.2.3:514", "", "10.1.2.3 is a private address: "),
         ("syslog+udp://192.168.0.1", "", "192.168.0.1 is a private address: "),
         ("syslog+tls://[fd00::1]:6514", "", "fd00::1 is a private address: "),
@@ -58,16 +54,13 @@ def test_what_is_well_is_not_warned_of(empty: Fleet, url: str, options: str) -> 
         ("http://127.0.0.1/services/collector", "--token t", "127.0.0.1 is a loopback address: "),
         ("http://[::1]/", "--type webhook --token t", "::1 is a loopback address: "),
         ("https://localhost/", "--type webhook", "localhost is a loopback address: "),
-    ],
-)
-def test_an_address_that_workers_must_allow(empty: Fleet, url: str, options: str, words: str) -> None:
-    """The setting that counts is the workers': this command's own says nothing of theirs."""
-    assert empty.environment["SIEM_ALLOWED_NETWORKS"] == "127.0.0.0/8"
-    ran = create(empty.environment, url, *options.split())
+    ]
+    for number, (url, options, words) in enumerate(cases):
+        ran = create(empty.environment, url, *options.split(), name=f"siem-{number}")
 
-    assert ran.code == 0
-    assert ran.err.startswith(f"Warning: {words}{MUST_ALLOW} ")
-    assert ran.err.endswith(" runs.\n")
+        assert ran.code == 0, url
+        assert ran.err.startswith(f"Warning: {words}{MUST_ALLOW} "), url
+        assert ran.err.endswith(" runs.\n"), url
 
 
 def test_an_address_that_no_setting_can_allow(empty: Fleet) -> None:
