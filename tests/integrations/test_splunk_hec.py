@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.integrations.refusals import SECRET, document, refusal, splunk, wrong_refusals
 
 METADATA = ("source_type", "host", "source")
@@ -39,6 +41,7 @@ EMPTY = "string should have at least 1 character"
 NO_TEXT = "input should be a valid string"
 NO_SWITCH = "input should be a valid boolean, unable to interpret input"
 NO_TOKEN = "give the token as Splunk shows it: printable characters, no spaces"
+NO_INDEX = "give 1 to 80 lower-case letters, digits, underscores and hyphens, the first no hyphen"
 EXAMPLE = "give an address like https://splunk.example.com:8088/services/collector/event"
 USER_NAME = "has a user name in it: leave it out, the token is all that Splunk needs"
 
@@ -73,21 +76,89 @@ def test_a_field_holds_a_short_text() -> None:
     )
 
 
-def test_a_refusal_names_the_field() -> None:
-    """Field, and what would be right, for each that only Splunk has; no value is repeated."""
-    tokens = ("", SECRET + " ", f"{SECRET}\r\nX-Injected: 1", "x" * 513)
-    cases: list[tuple[str, Any, str]] = [
-        *((switch, SECRET, NO_SWITCH) for switch in ("use_ack", "gzip")),
-        *((field, "", EMPTY) for field in METADATA),
-        *((field, SECRET * 50, TOO_LONG) for field in METADATA),
-        *((field, 7, NO_TEXT) for field in METADATA),
-        *(("token", token, NO_TOKEN) for token in tokens),
-        ("url", f"https://x/?token={SECRET}", EXAMPLE),
-        ("url", "syslog://x", EXAMPLE),
-        ("url", f"https://{SECRET}@x", USER_NAME),
-    ]
+NO_TOKENS = ("", SECRET + " ", " x", "a b", f"{SECRET}\r\nX-Injected: 1", "a\tb", "é", "\x7f", "x" * 513)
+NO_INDEXES = ("Main", "-main", "x" * 81, "main\n", "", "ä", "a b", "a/b")
+#: Fields that only Splunk has, what they cannot be, and the reason.
+WRONG: list[tuple[str, Any, str]] = [
+    *((switch, SECRET, NO_SWITCH) for switch in ("use_ack", "gzip")),
+    *((field, "", EMPTY) for field in METADATA),
+    *((field, SECRET * 50, TOO_LONG) for field in METADATA),
+    *((field, 7, NO_TEXT) for field in METADATA),
+    ("host", "x" * 257, TOO_LONG),
+    ("source", SECRET + "\ud800", f"{NO_TEXT}, unable to parse raw data as a unicode string"),
+    *(("token", token, NO_TOKEN) for token in NO_TOKENS),
+    ("token", None, NO_TEXT),
+    ("token", 7, NO_TEXT),
+    ("tokens", SECRET, "extra inputs are not permitted"),
+    *(("index", index, NO_INDEX) for index in NO_INDEXES),
+]
 
-    assert wrong_refusals("splunk_hec", [({field: given}, field, why) for field, given, why in cases]) == {}
+
+def test_a_refusal_names_the_field() -> None:
+    """Field, and what would be right; no value is repeated.
+
+    In a header, a line break would be another one, and a blank the end of the token.
+    """
+    assert wrong_refusals("splunk_hec", [({field: given}, field, why) for field, given, why in WRONG]) == {}
+
+
+@pytest.mark.parametrize("index", ["main", "_internal", "x" * 80, "a-b_c9", None])
+def test_an_index_may_be_named_or_left_to_the_token(index: str | None) -> None:
+    """Without one, the token's own default decides."""
+    assert splunk(index=index).index == index
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://splunk",
+        "https://splunk.example.com:8088/services/collector/event",
+        "https://10.0.0.1/splunk/services/collector",
+        "https://[2001:db8::1]:8088/",
+        "HTTPS://SPLUNK.EXAMPLE.COM",
+    ],
+)
+def test_a_url_is_kept_as_it_was_given(url: str) -> None:
+    """Whatever names a host by http or https is a destination."""
+    assert splunk(url=url).url == url
+
+
+UNDIALLABLE = [
+    "syslog://x",
+    "",
+    "splunk.example.com:8088",
+    "ftp://splunk.example.com",
+    "https://",
+    "https:///services/collector",
+    "https://:8088",
+    f"https://admin:{SECRET}/x@splunk.example.com/",
+    f"https://splunk.example.com/?token={SECRET}",
+    "https://splunk.example.com/#events",
+    f"https://splunk.example.com:{SECRET}/",
+    "https://splunk.example.com:0/",
+    "https://splunk.example.com:65536/",
+    "https://splunk.example.com:-1/",
+    "https://[::1",
+    f"https://[{SECRET}]/",
+    f"https://{SECRET}\u2100.example.com/",
+    "https://splunk.example.com ",
+    " https://splunk.example.com",
+    "https://splunk.example.com /services",
+    "https://splunk.example.com/\r\nX-Injected: 1",
+    "https://splunk.example.com\n",
+]
+
+
+def test_a_url_that_cannot_be_dialled_is_refused() -> None:
+    """No host, no port, a query, blanks: all are found at set-up, not at the first use."""
+    assert wrong_refusals("splunk_hec", [({"url": url}, "url", EXAMPLE) for url in UNDIALLABLE]) == {}
+
+
+def test_a_url_carries_no_credentials() -> None:
+    """The token is all that Splunk needs, and the refusal says so."""
+    urls = [f"https://{user}@splunk.example.com/" for user in (f"admin:{SECRET}", SECRET, "")]
+
+    assert wrong_refusals("splunk_hec", [({"url": url}, "url", USER_NAME) for url in urls]) == {}
 
 
 def test_acknowledgement_is_waited_for_within_bounds() -> None:
