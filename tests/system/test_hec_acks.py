@@ -62,8 +62,11 @@ def test_acknowledgements_that_come_late(customer: Customer) -> None:
         [event_id] = customer.publish(customer.events(1))
         row = customer.settled(1)[event_id]
 
-        assert (row.status, row.attempts, row.assurance) == (Status.DELIVERED, 1, Assurance.INDEXED)
-        assert (splunk.request_counts(event_id), len(splunk.polls)) == (1, 4)
+        assert row.status == Status.DELIVERED
+        assert row.attempts == 1
+        assert row.assurance == Assurance.INDEXED
+        assert splunk.request_counts(event_id) == 1
+        assert len(splunk.polls) == 4
 
 
 def test_acknowledgements_that_never_come(customer: Customer) -> None:
@@ -74,7 +77,9 @@ def test_acknowledgements_that_never_come(customer: Customer) -> None:
         row = customer.settled(1)[event_id]
         [letter] = customer.dead()
 
-        assert (row.status, row.attempts, row.error_code) == (Status.DEAD, 2, "not_indexed")
+        assert row.status == Status.DEAD
+        assert row.attempts == 2
+        assert row.error_code == "not_indexed"
         assert row.error == "Splunk took these events, but did not confirm within 1 s that they are indexed"
         assert "`ack_timeout_seconds`" in (row.hint or "")
         assert splunk.accepted_ids == [event_id, event_id]
@@ -91,7 +96,9 @@ def test_a_true_that_was_lost_on_its_way(customer: Customer) -> None:
         [event_id] = customer.publish(customer.events(1))
         row = customer.settled(1)[event_id]
 
-        assert (row.status, row.attempts, row.assurance) == (Status.DELIVERED, 2, Assurance.INDEXED)
+        assert row.status == Status.DELIVERED
+        assert row.attempts == 2
+        assert row.assurance == Assurance.INDEXED
         assert splunk.accepted_ids == [event_id, event_id]
 
 

@@ -60,7 +60,9 @@ def test_a_recorder_killed_in_the_middle_of_a_replay(own: Fleet) -> None:
         shown = own.siem_json("replays", "show", made["id"])
 
         assert Counter(splunk.accepted_ids) == Counter(ids)
-        assert (shown["total"], shown["replayed"], shown["skipped"]) == (1_000, 1_000, 0)
+        assert shown["total"] == 1_000
+        assert shown["replayed"] == 1_000
+        assert shown["skipped"] == 0
         assert shown["result"] == {"delivered": 1_000, "dead": 0, "under_way": 0}
         assert {letter.state for letter in own.dead()} == {LetterState.REPLAYED}
         assert len(own.dead()) == 1_000

@@ -178,7 +178,9 @@ def test_deliveries_that_are_never_confirmed(customer: Customer, behaviour: Beha
         [event_id] = customer.publish(customer.events(1))
         row = customer.settled(1)[event_id]
 
-        assert (row.status, row.attempts, row.error_code) == (Status.DEAD, 2, "unconfirmed")
+        assert row.status == Status.DEAD
+        assert row.attempts == 2
+        assert row.error_code == "unconfirmed"
         assert "switch the integration's `confirm_by_shutdown` off" in (row.hint or "")
 
 
