@@ -21,7 +21,7 @@ from tests.system.conftest import denial
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import Role
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 TOP = Path(__file__).parents[2]
 #: Runs a program behind the import of the file that adds the type.

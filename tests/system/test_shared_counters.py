@@ -19,7 +19,7 @@ from worker.ledger.recording import record_entries
 from worker.model.deliveries import Status
 from worker.model.orders import MessageFault
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 #: More than the wrong keys of one address that are answered 401.
 _WRONG_KEYS = 60
