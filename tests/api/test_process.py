@@ -22,10 +22,12 @@ def served(bare_fleet: Fleet, tmp_path: Path) -> Iterator[tuple[str, "subprocess
     with log.open("wb") as file:
         environment = {**bare_fleet.environment, "SIEM_API_PORT": "0"}
         process = subprocess.Popen([SIEM, "api"], env=environment, stdout=file, stderr=file)
-    found = wait_until(lambda: re.search(r"listening at (\S+)", log.read_text()), "it listens")
-    yield found[1], process, log
-    process.kill()
-    process.wait()
+    try:
+        found = wait_until(lambda: re.search(r"listening at (\S+)", log.read_text()), "it listens")
+        yield found[1], process, log
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_it_serves_and_ends_in_good_order(

@@ -123,6 +123,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
         folder.mkdir()
         witnesses = _start_witnesses(folder, given.seed)
         try:
+            wait_until((folder / "ports.json").exists, "the witnesses listen")
             _integrate(fleet, folder)
             fleet.start(*VICTIMS)
             publishers, monkey = _reign(fleet, given)
@@ -138,11 +139,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
 def _start_witnesses(folder: Path, seed: int) -> "subprocess.Popen[bytes]":
     wanted = [f"{name}={kind}:{mood}" for name, (kind, mood) in WITNESSES.items()]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.chaos.witnesses", str(folder), str(seed), *wanted]
-    )
-    wait_until((folder / "ports.json").exists, "the witnesses listen")
-    return process
+    return subprocess.Popen([sys.executable, "-m", "tests.chaos.witnesses", str(folder), str(seed), *wanted])
 
 
 def _integrate(fleet: Fleet, folder: Path) -> None:
