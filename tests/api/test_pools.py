@@ -83,6 +83,26 @@ def test_what_is_beyond_is_refused(calls: Calls) -> None:
     assert again.result(30) == "a9"
 
 
+def test_who_has_an_answer_has_its_place_back() -> None:
+    """Asked again at once, the pool has room, whatever the first call brought."""
+    pool = FairPool("test", threads=1, share=1, waiting=0, waiting_share=0)
+    again: Future[list[Future[int]]] = Future()
+
+    def ask_again(_: "Future[float]") -> None:
+        try:
+            again.set_result([pool.submit("a", lambda: 2)])
+        except PoolFull as full:
+            again.set_exception(full)
+
+    gate = threading.Event()
+    first = pool.submit("a", lambda: gate.wait(10) / 0)
+    first.add_done_callback(ask_again)
+    gate.set()
+
+    assert [one.result(10) for one in again.result(10)] == [2]
+    assert isinstance(first.exception(), ZeroDivisionError)
+
+
 def test_a_failure_is_raised_and_costs_no_thread(calls: Calls) -> None:
     """Whatever is raised, and even if its caller gave up before it began."""
 

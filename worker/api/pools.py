@@ -90,15 +90,17 @@ class FairPool:
     def _work(self) -> None:
         while True:
             task = self._taken()
-            _answer(task)
+            answer = _made(task)
+            # Before the answer: who has it may ask for something else at once.
             with self._changed:
                 self._running[task.owner] -= 1
                 self._held[task.owner] -= 1
                 self._forget_if_gone(task.owner)
                 # What waits for a share of this owner may be for another thread to do.
                 self._changed.notify()
+            answer()
             # A thread that waits must not keep what it did last.
-            del task
+            del task, answer
 
     def _taken(self) -> _Task:
         with self._changed:
@@ -125,15 +127,14 @@ class FairPool:
             del self._held[owner], self._running[owner]
 
 
-def _answer(task: _Task) -> None:
+def _made(task: _Task) -> Callable[[], None]:
+    """Make the call; return what gives its answer to who waits for it."""
     if not task.answer.set_running_or_notify_cancel():
-        return
+        return lambda: None
     try:
-        result = task.call()
+        return partial(task.answer.set_result, task.call())
     except BaseException as error:  # noqa: BLE001 - the caller that waits gets it
-        task.answer.set_exception(error)
-    else:
-        task.answer.set_result(result)
+        return partial(task.answer.set_exception, error)
 
 
 #: What asks Redis and the database for a tenant: pages, lists, changes, replays. So many connections to the
