@@ -11,20 +11,19 @@ import socket
 from contextlib import suppress
 
 #: Below the ports that systems hand out by themselves: there, a client of a killed server may meet itself.
-_FIRST, _LAST = 20_000, 32_000
-#: tests/run shares the ports among that many processes.
-_SHARES = 4
-_SHARE = (_LAST - _FIRST) // _SHARES
+_FIRST, _LAST = 10_000, 32_000
 
 
-def _mine() -> list[int]:
-    """Return the ports of this process, from a random one on, because other runs may be under way."""
-    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
-    begin = random.randrange(_SHARE)
-    return [_FIRST + number * _SHARE + (begin + step) % _SHARE for step in range(_SHARE)]
+def own_ports() -> list[int]:
+    """Return the ports of this process of the run, from a random one on: other runs may be under way."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = (_LAST - _FIRST) // max(4, processes)
+    begin = random.randrange(share)
+    return [_FIRST + number * share + (begin + step) % share for step in range(share)]
 
 
-_ports = itertools.cycle(_mine())
+_ports = itertools.cycle(own_ports())
 
 
 def free_port() -> int:
