@@ -14,6 +14,7 @@ from tests.interop.programs import PEERS
 HOST = "siem.test"
 #: The library distinguishes changes by whole seconds.
 _LATER = 10
+_ONE_LOOK_UP = Path(__file__).parent / "one_look_up"
 
 
 class HostsFile:
@@ -27,7 +28,11 @@ class HostsFile:
         self._path = directory / "hosts"
         self._time = 1_000_000_000
         #: Of the processes that are to see the name.
-        self.environment = {"LD_PRELOAD": str(library), "NSS_WRAPPER_HOSTS": str(self._path)}
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "NSS_WRAPPER_HOSTS": str(self._path),
+            "PYTHONPATH": os.pathsep.join([str(_ONE_LOOK_UP), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        }
         self.lead_to(ips)
 
     def lead_to(self, ips: Sequence[str]) -> None:
