@@ -52,7 +52,7 @@ def pytest_report_header() -> list[str]:
     """Say which tests are left out, and why."""
     left_out = [f"tests/upgrades is left out: {why_not_here()}"] if why_not_here() is not None else []
     if not can_mount():
-        left_out.append("tests that need a small disk are left out: nobody here may mount one")
+        left_out.append("tests that need a small disk are left out: mounting one is not allowed here")
     return left_out
 
 

@@ -35,7 +35,7 @@ def files() -> list[Path]:
     try:
         found = subprocess.run(listing, cwd=TOP, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("not a git checkout: there is nobody to say which files belong to it")
+        pytest.skip("not a git checkout: it is not known which files belong to it")
     return [path for name in found.decode().split("\0") if name and (path := TOP / name).is_file()]
 
 

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ class _Head(NamedTuple):
 Connections = set[asyncio.Transport]
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol, ABC):
     """One connection of a client, which puts itself into `connections` as long as it is open."""
 
     def __init__(self, connections: Connections) -> None:
@@ -133,9 +134,9 @@ class Connection(asyncio.BufferedProtocol):
         self._unread += RECEIVE_BUFFER[:nbytes]
         self._serve()
 
+    @abstractmethod
     def _serve(self) -> None:
         """Take what is complete off what was read."""
-        raise NotImplementedError
 
 
 class HttpConnection(Connection):
