@@ -12,6 +12,8 @@ DOCUMENTS = sorted(
         TOP / "README.md",
         *TOP.glob(".github/*.md"),
         *(TOP / name / "README.md" for name in ("deploy", "tests", "worker")),
+        *TOP.glob("deploy/runbooks.md"),
+        *TOP.glob("deploy/guides/*.md"),
     ]
 )
 
