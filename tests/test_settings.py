@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator
 from ipaddress import ip_network
+from itertools import cycle
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from pydantic import SecretStr
 
 from worker.model.errors import InvalidSetting
 from worker.settings import Settings, settings
@@ -155,3 +157,113 @@ def test_the_ledger_is_sqlite_unless_it_was_set(monkeypatch: pytest.MonkeyPatch,
 
     assert Settings(data_dir=Path("data")).ledger_address() == expected
     assert Settings.model_validate({"database_url": "sqlite:////x"}).ledger_address() == "sqlite:////x"
+
+
+def secret_variables() -> list[str]:
+    """Name the variables of all secret settings, by their type."""
+    fields = Settings.model_fields.items()
+    return [f"SIEM_{name.upper()}" for name, field in fields if field.annotation is SecretStr]
+
+
+def example_of(variable: str) -> str:
+    """Return a secret that the setting accepts."""
+    return {
+        "SIEM_REDIS_URL": "redis://:hunter2@redis.example.com/0",
+        "SIEM_HEALTH_WEBHOOK_URL": "https://hooks.example.com/hunter2",
+    }.get(variable, "user:hunter2")
+
+
+def test_every_secret_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Mounted secrets need not be copied into the environment; editors end a file with a newline."""
+    names = secret_variables()
+    for end, name in zip(cycle(["\n", "\r\n", ""]), names, strict=False):
+        path = tmp_path / name
+        path.write_text(example_of(name) + end, newline="")
+        monkeypatch.setenv(f"{name}_FILE", str(path))
+        monkeypatch.setenv(name, "")  # left out
+
+    read = settings().model_dump()
+
+    assert len(names) >= 5
+    found = {name: read[name.removeprefix("SIEM_").lower()].get_secret_value() for name in names}
+    assert found == {name: example_of(name) for name in names}
+
+
+def test_a_secret_file_that_cannot_be_used_is_named(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    """The operator reads which variable and which path are wrong, and never what is in the file."""
+    file = tmp_path / "secret"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for path, content, reason in (
+        (tmp_path / "none", b"", "cannot be read: No such file"),
+        (tmp_path / "loop", b"", "cannot be read: "),
+        (tmp_path, b"", "is no regular file"),
+        (tmp_path / "pipe", b"", "is no regular file"),
+        (file, b"", "is empty"),
+        (file, b" \n", "is empty"),
+        (file, b"hunter2\xff", "is not UTF-8"),
+        (file, b"hunter2\nhunter2\n", "several lines"),
+        (file, b"hunter2\x00", "control characters"),
+        (file, b"hunter2" * 10_000, "is larger than 65536 bytes"),
+    ):
+        with subtests.test(path=path, content=content[:20]):
+            file.write_bytes(content)
+            error = refusal("SIEM_SECRET_KEYS_FILE", str(path))
+
+            assert error.field == "SIEM_SECRET_KEYS_FILE"
+            assert reason in error.reason
+            assert str(path) in error.reason
+            assert error.hint
+            assert "hunter2" not in str(error)
+    with subtests.test("no path"):
+        assert "names no file" in refusal("SIEM_SECRET_KEYS_FILE", "").reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user that may not read a file")
+def test_a_secret_file_of_another_user_is_named(tmp_path: Path) -> None:
+    """The usual mistake: root wrote the file, and the fleet runs as a user of its own."""
+    file = tmp_path / "secret"
+    file.write_text("hunter2")
+    file.chmod(0o600)
+    os.seteuid(65534)
+    try:
+        error = refusal("SIEM_SECRET_KEYS_FILE", str(file))
+    finally:
+        os.seteuid(0)
+
+    assert "Permission denied" in error.reason
+    assert "this user may read" in error.hint
+
+
+def test_a_secret_is_given_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Which of the two holds would be a guess; and a file for what is no secret would go unnoticed."""
+    monkeypatch.setenv("SIEM_METRICS_TOKEN", "hunter2")
+    (tmp_path / "token").write_text("hunter2")
+
+    error = refusal("SIEM_METRICS_TOKEN_FILE", str(tmp_path / "token"))
+    assert "SIEM_METRICS_TOKEN as well" in error.reason
+    assert "hunter2" not in str(error)
+    error = refusal("SIEM_API_PORT_FILE", str(tmp_path / "token"))
+    assert "SIEM_API_PORT is no secret" in error.reason
+
+
+def test_all_wrong_secret_files_are_named_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who mounted nothing corrects it in one go."""
+    monkeypatch.setenv("SIEM_REDIS_URL_FILE", str(tmp_path / "a"))
+
+    error = refusal("SIEM_DATABASE_URL_FILE", str(tmp_path / "b"))
+
+    assert [error.field, *(one.field for one in error.others)] == [
+        "SIEM_REDIS_URL_FILE",
+        "SIEM_DATABASE_URL_FILE",
+    ]
+
+
+def test_a_wrong_content_is_called_by_the_variable_of_its_file(tmp_path: Path) -> None:
+    """The other variable is not set: its name would be no help."""
+    (tmp_path / "url").write_text("localhost:hunter2")
+
+    error = refusal("SIEM_REDIS_URL_FILE", str(tmp_path / "url"))
+
+    assert error.field == "SIEM_REDIS_URL_FILE"
+    assert "hunter2" not in str(error)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from worker.model.redis_address import NoRedisNamed, check_address
 from worker.model.setting_groups import (
@@ -19,6 +19,7 @@ from worker.model.setting_groups import (
     SocketSeconds,
     invalid_settings,
 )
+from worker.secret_files import SecretFileSettings, variable_in_use
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -28,7 +29,7 @@ REDIS_URL_FILE = "redis.url"
 API_URL_FILE = "api.url"
 
 
-class Settings(ApiSettings, MemorySettings, QuotaSettings, RedisSettings, BaseSettings):
+class Settings(ApiSettings, MemorySettings, QuotaSettings, RedisSettings, SecretFileSettings):
     """The knobs; each description says what turning it does."""
 
     model_config = SettingsConfigDict(env_prefix="SIEM_", frozen=True)
@@ -289,4 +290,4 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise invalid_settings(error) from None
+        raise invalid_settings(error, variable_in_use) from None

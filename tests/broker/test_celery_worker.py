@@ -96,6 +96,17 @@ def test_each_wrong_setting_is_a_line(program: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("program", ["worker", "router"])
+def test_a_missing_secret_file_is_a_line(program: str, tmp_path: Path) -> None:
+    """Workers read secrets from files as all commands do."""
+    done = ended(PROGRAMS[program], tmp_path, SIEM_REDIS_URL_FILE=str(tmp_path / "url"))
+
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"Error: SIEM_REDIS_URL_FILE: names {tmp_path / 'url'}, which cannot be read")
+    assert done.returncode == 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["worker", "flower"])
 def test_a_missing_address_is_a_line(program: str, tmp_path: Path) -> None:
     """Nothing says where Redis is."""

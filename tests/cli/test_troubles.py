@@ -21,6 +21,7 @@ NEWCOMER = {"PATH": os.environ["PATH"]}
     [
         ("SIEM_DATABASE_URL", "mysql://siem:hunter2@localhost/siem", 2, "mysql"),
         ("SIEM_SECRET_KEYS", "hunter2", 2, "SIEM_SECRET_KEYS"),
+        ("SIEM_METRICS_TOKEN_FILE", "/etc/nothing/hunter", 2, "SIEM_METRICS_TOKEN_FILE"),
         ("SIEM_ALLOWED_NETWORKS", "10.0.0.0/64", 2, "SIEM_ALLOWED_NETWORKS"),
         ("SIEM_SLOTS", "many", 2, "SIEM_SLOTS"),
     ],

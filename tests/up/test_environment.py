@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from worker.settings import API_URL_FILE, Settings
 from worker.up.environment import explain, located, process_environment
@@ -38,3 +39,22 @@ def test_a_port_in_use_is_avoided(tmp_path: Path, taken: int) -> None:
 def test_a_port_that_was_wished_for_stays(tmp_path: Path, taken: int) -> None:
     """Others know that port: what is in the way is to be known."""
     assert located(Settings(data_dir=tmp_path, api_port=taken), URL).api_port == taken
+
+
+def test_a_secret_in_a_file_is_not_copied_into_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who mounts it as a file wants it there alone; only what replaces it is passed on itself."""
+    for name in ("redis", "database"):
+        (tmp_path / name).write_text(f"{name}://user:hunter2@{name}/0\n")
+        monkeypatch.delenv(f"SIEM_{name.upper()}_URL", raising=False)
+        monkeypatch.setenv(f"SIEM_{name.upper()}_URL_FILE", name)
+    monkeypatch.chdir(tmp_path)
+    read = Settings().model_copy(update={"database_url": SecretStr("")})
+
+    environment = process_environment(read)
+
+    assert "SIEM_REDIS_URL" not in environment
+    assert environment["SIEM_REDIS_URL_FILE"] == str(tmp_path / "redis")
+    assert environment["SIEM_DATABASE_URL"] == ""
+    assert "SIEM_DATABASE_URL_FILE" not in environment

@@ -3,6 +3,7 @@
 API, memory of Redis, quotas of a tenant, Redis itself; durations that sockets, databases and clocks can hold.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
@@ -160,17 +161,19 @@ class RedisSettings(BaseModel):
         return names
 
 
-def invalid_settings(error: ValidationError) -> InvalidSetting:
+def invalid_settings(error: ValidationError, variable: Callable[[str], str]) -> InvalidSetting:
     """Return an error that names the first variable that is wrong, and in `others` the others.
 
-    It repeats no value: that may be a secret.
+    `variable` gives the name of a setting's variable. No value is repeated: it may be a secret.
     """
     complaints = error.errors(include_input=False, include_url=False)
-    first, *others = [_in_words(one["loc"], one["msg"]) for one in complaints]
+    first, *others = [_in_words(one["loc"], one["msg"], variable) for one in complaints]
     return InvalidSetting(*first, [InvalidSetting(*one) for one in others])
 
 
-def _in_words(place: tuple[int | str, ...], message: str) -> tuple[str, str, str]:
+def _in_words(
+    place: tuple[int | str, ...], message: str, variable: Callable[[str], str]
+) -> tuple[str, str, str]:
     """Return which variable is wrong, why, and a hint."""
-    name = "SIEM_" + "_".join(str(part) for part in place[:1]).upper()
-    return name.rstrip("_"), message.removeprefix("Value error, "), "see the settings in deploy/README.md"
+    name = variable(str(place[0])) if place else "SIEM"
+    return name, message.removeprefix("Value error, "), "see the settings in deploy/README.md"

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 import worker
 from worker.model.errors import NotFoundError
 from worker.model.redis_address import place
+from worker.secret_files import variable, without_copies
 from worker.settings import API_URL_FILE, REDIS_URL_FILE, Settings
 
 
@@ -35,9 +36,9 @@ def located(settings: Settings, redis_url: str) -> Settings:
 
 def process_environment(settings: Settings) -> dict[str, str]:
     """Make the environment in which a process reads these very settings, and finds our programs first."""
-    given = {f"SIEM_{name.upper()}": _spell(getattr(settings, name)) for name in settings.model_fields_set}
+    given = {variable(name): _spell(getattr(settings, name)) for name in settings.model_fields_set}
     path = os.pathsep.join([_programs(), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, **given, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**without_copies(given, os.environ), "PATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def explain(settings: Settings, *, embedded: bool) -> list[str]:
