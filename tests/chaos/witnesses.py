@@ -3,12 +3,13 @@
 They run in a process of their own, which chaos spares: `python -m tests.chaos.witnesses FOLDER SEED
 NAME=KIND:MOOD …` listens on a port for each name, leaves the ports in `FOLDER/ports.json`, and appends a line
 to `FOLDER/NAME.received` for each event that it accepts: the SHA-256 of its payload (of CEF, of the whole
-message), and its id. Once `FOLDER/healed` exists, all are healthy.
+message), and its id. WITNESS_ADDRESS in the environment is another address than that of loopback. Once `FOLDER/healed` exists, all are healthy.
 """
 
 import asyncio
 import hashlib
 import json
+import os
 import random
 import re
 import signal
@@ -160,7 +161,7 @@ def _listener(receive_buffer: int | None) -> socket.socket:
     listener = socket.socket()
     if receive_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    listener.bind(("127.0.0.1", 0))
+    listener.bind((os.environ.get("WITNESS_ADDRESS", "127.0.0.1"), 0))
     return listener
 
 

@@ -52,11 +52,13 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(*options: str, wal: Path | None = None) -> Iterator[PostgresServer]:
+def postgres_server(
+    *options: str, wal: Path | None = None, clients: str | None = None
+) -> Iterator[PostgresServer]:
     """Start a server in a folder of its own; stop it and remove the folder at the end.
 
     `options` are settings such as `fsync=off`. Its write-ahead log goes into the folder `wal`, if given, in
-    segments of 1 MB.
+    segments of 1 MB. `clients` are the addresses (10.0.0.0/8) that it trusts.
     """
     folder = Path(tempfile.mkdtemp(prefix="siem-postgres-"))
     try:
@@ -66,6 +68,9 @@ def postgres_server(*options: str, wal: Path | None = None) -> Iterator[Postgres
         _run(
             binaries / "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", *apart, "-D", data
         )
+        if clients:
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {clients} trust\n")
         settings = " ".join(f"-c {setting}" for setting in (*_SETTINGS, *options))
         control = (binaries / "pg_ctl", "-D", data, "-w")
         _run(*control, "-l", folder / "log", "-o", f"-k {folder} {settings}", "start")
