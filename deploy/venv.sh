@@ -1,9 +1,12 @@
-# Sourced by deploy/up, deploy/lock, tests/run and .ci/run: keeps .venv, at the top of the checkout, in
-# step with a lock file. Expects the top as the working directory.
+# Sourced by deploy/up, deploy/install, deploy/lock, tests/run and .ci/run: keeps .venv, at the top of the
+# checkout, in step with a lock file. Expects the top as the working directory.
 #
 #   prepare_venv deploy/requirements.lock   what runs
 #   prepare_venv deploy/requirements-dev.lock   the same, and what tests it
 # shellcheck shell=bash
+
+# Where packages are installed to; deploy/install has another place.
+venv=.venv
 
 find_python() {
     # Sets $python; ends the script, saying what is missing, if there is none.
@@ -61,19 +64,27 @@ is_current() {
 }
 
 set_up() {
-    local lock=$1 log
+    local lock=$1
     if [ -e .venv ]; then
         echo 'Bringing .venv up to date…' >&2
     else
         echo 'Setting up .venv (first run, about a minute)…' >&2
     fi
-    log=$(mktemp)
-    # The whole output goes to the log, which is shown if something fails; people see the steps.
-    if ! (set -o pipefail && install "$lock" 2>&1 | tee "$log" | show_progress "$(count_pins "$lock")" >&2); then
-        cat "$log" >&2
-        rm -f "$log"
+    if ! run_with_progress "$lock" install "$lock"; then
         echo 'Setting up .venv failed, for the reason above; the next run tries again from scratch.' >&2
         exit 1
+    fi
+}
+
+run_with_progress() {
+    # Runs a command; its whole output goes to a log, which is shown if it fails. People see the steps.
+    local lock=$1 log
+    shift
+    log=$(mktemp)
+    if ! (set -o pipefail && "$@" 2>&1 | tee "$log" | show_progress "$(count_pins "$lock")" >&2); then
+        cat "$log" >&2
+        rm -f "$log"
+        return 1
     fi
     rm -f "$log"
 }
@@ -116,7 +127,7 @@ install_pins() {
     # The lock is complete, so pip resolves nothing: what was released since cannot matter. The check then
     # says what a lock lacks that is not complete.
     pip_install --no-deps --require-hashes -r "$1" &&
-        .venv/bin/python -I -m pip --disable-pip-version-check check
+        "$venv/bin/python" -I -m pip --disable-pip-version-check check
 }
 
 renew_venv() {
@@ -130,9 +141,9 @@ renew_venv() {
 }
 
 pip_install() {
-    # A person's own pip settings (mirror, certificates) hold, except those that lead out of .venv.
+    # A person's own pip settings (mirror, certificates) hold, except those that lead elsewhere.
     PIP_USER=0 PIP_TARGET='' PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore \
-        .venv/bin/python -I -m pip install --progress-bar off "$@"
+        "$venv/bin/python" -I -m pip install --progress-bar off "$@"
 }
 
 leave_stamps() {

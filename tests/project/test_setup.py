@@ -14,7 +14,7 @@ from tests.project.package_index import PackageIndex
 TOP = Path(__file__).parent.parent.parent
 RUNTIME = TOP / "deploy" / "requirements.lock"
 DEVELOPMENT = TOP / "deploy" / "requirements-dev.lock"
-SCRIPTS = [TOP / name for name in ("deploy/up", "deploy/lock", "tests/run", ".ci/run")]
+SCRIPTS = [TOP / name for name in ("deploy/up", "deploy/install", "deploy/lock", "tests/run", ".ci/run")]
 
 _PIN = re.compile(r"^([a-z0-9-]+)(?:\[[a-z,-]+\])?==([^ ;]+)(.*)$", re.MULTILINE)
 

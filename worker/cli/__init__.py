@@ -105,6 +105,7 @@ COMMANDS = (
     LazyCommand(
         "redis", "worker.cli.redis_commands:redis_", "See whether Redis suits, and what is missing in it."
     ),
+    LazyCommand("settings", "worker.cli.settings:settings", "Show the settings and where each comes from."),
     LazyCommand("db", "worker.cli.database:db", "Look after the ledger's tables."),
     LazyCommand(
         "route", "worker.cli.processes:route", "Run a router: from the stream of events to backlogs."
