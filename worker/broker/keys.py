@@ -100,6 +100,7 @@
 |                              |        | added again                                                    |
 | `siem:recorder:stall`        | string | why no recorder can write to the ledger (JSON); expires        |
 | `siem:write-test`            | string | nothing, for a second: whether Redis takes writes again         |
+| `siem:preflight:*`           | any    | what `siem preflight` tries out; deleted at once, or expires    |
 | `siem:none`                  |        | never there: what is written in a full Redis begins by         |
 |                              |        | deleting it                                                    |
 | `siem:replicated`            | channel| nothing: what goes through it to the replicas is waited for    |
@@ -159,6 +160,7 @@ API_KEYS_CONFIRMED = "siem:api-keys:confirmed"
 API_KEYS_PROVED = "siem:api-keys:proved"
 RECORDER_STALL = "siem:recorder:stall"
 WRITE_TEST = "siem:write-test"
+PREFLIGHT_PREFIX = "siem:preflight:"
 ALIVE_PREFIX = "siem:alive:"
 PROCESS_PREFIX = "siem:process:"
 CELERY_PREFIX = "siem:celery:"

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 def read_facts(client: "redis.Redis") -> RedisFacts:
     """Return what Redis says of itself; what it forbids to ask is None. Raises BrokerUnavailable."""
     with broker_errors():
-        largest = _setting(client, "proto-max-bulk-len") or ""
+        largest = server_setting(client, "proto-max-bulk-len") or ""
         return RedisFacts(
             _info(client),
-            _setting(client, "appendfsync"),
+            server_setting(client, "appendfsync"),
             _integrations(client),
             _ids(client),
             int(largest) if largest.isdecimal() else None,
@@ -74,7 +74,7 @@ def _ids(client: "redis.Redis") -> IngressIds | None:
         return None
 
 
-def _setting(client: "redis.Redis", name: str) -> str | None:
+def server_setting(client: "redis.Redis", name: str) -> str | None:
     """Return a setting of Redis; None where it may not be asked for, or is unknown."""
     try:
         found = send_command(client, "CONFIG", "GET", name)

@@ -76,6 +76,11 @@ COMMANDS = (
         "integrations", "worker.cli.integrations:integrations", "Set up the SIEMs that events go to."
     ),
     LazyCommand("doctor", "worker.cli.doctor:doctor", "Find out why an integration fails, step by step."),
+    LazyCommand(
+        "preflight",
+        "worker.cli.preflight:preflight",
+        "Check whether this is fit for production, and why not.",
+    ),
     LazyCommand("preview", "worker.cli.preview:preview", "Print the very bytes that would be sent."),
     LazyCommand("publish", "worker.cli.publish:publish", "Publish events from a file or a pipe."),
     LazyCommand(
