@@ -38,7 +38,7 @@ class EventPublisher:
     def __init__(self, redis_url: str, *, patience: float = 10.0) -> None:
         """Publish to that Redis; an absence of up to `patience` seconds is waited out."""
         self._client = redis_client(redis_url)
-        self._patience = patience
+        self.patience = patience
 
     def publish(self, event: Mapping[str, Any] | bytes) -> str:
         """Publish one event, as an object or as its JSON; return the id of its entry.
@@ -87,7 +87,7 @@ class EventPublisher:
 
     def _publish_waiting(self, raws: list[bytes]) -> list[bytes | Exception]:
         """Publish; while Redis is away, try again until patience ends."""
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self.patience
         pause = 0.05
         while raws:
             try:
@@ -102,13 +102,16 @@ class EventPublisher:
 
 def _checked(event: Mapping[str, Any] | bytes) -> bytes | InvalidEvent:
     try:
-        raw = event if isinstance(event, bytes) else _encoded(event)
+        raw = event_bytes(event)
         return to_publish(raw, accept_event(raw)[1])
     except InvalidEvent as error:
         return error
 
 
-def _encoded(event: Mapping[str, Any]) -> bytes:
+def event_bytes(event: Mapping[str, Any] | bytes) -> bytes:
+    """Return the JSON of an event. Raises InvalidEvent for what JSON cannot hold."""
+    if isinstance(event, bytes):
+        return event
     for field in ("drift_score", "behavioral_hash_delta"):
         value = event.get(field)
         # JSON has neither, and msgspec would write null instead without a word.

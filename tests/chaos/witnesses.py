@@ -3,7 +3,8 @@
 They run in a process of their own, which chaos spares: `python -m tests.chaos.witnesses FOLDER SEED
 NAME=KIND:MOOD …` listens on a port for each name, leaves the ports in `FOLDER/ports.json`, and appends a line
 to `FOLDER/NAME.received` for each event that it accepts: the SHA-256 of its payload (of CEF, of the whole
-message), and its id. WITNESS_ADDRESS in the environment is another address than that of loopback. Once `FOLDER/healed` exists, all are healthy.
+message), and its id. WITNESS_ADDRESS in the environment is another address than that of loopback. Once
+`FOLDER/healed` exists, all are healthy.
 """
 
 import asyncio

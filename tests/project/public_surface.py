@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from worker.api.app import PREFIX, ROUTERS, TOP
 from worker.api.metric_definitions import METRICS
 from worker.api.metric_registry import INTEGRATION_LABELS
+from worker.cells import CellPublisher
 from worker.cli import siem
 from worker.publisher import EventPublisher, Receipt
 from worker.settings import Settings
@@ -23,17 +24,20 @@ from worker.settings import Settings
 
 def public_surface() -> str:
     """Return the surface, one name a line."""
-    parts = {"from worker.publisher import": _publisher(), "environment": _settings()}
+    parts = {
+        "from worker.publisher import": [*_methods(EventPublisher), f"Receipt({', '.join(Receipt._fields)})"],
+        "from worker.cells import": _methods(CellPublisher),
+        "environment": _settings(),
+    }
     parts |= {"commands": commands("siem", siem), "HTTP API": _routes(), "metrics": _metrics()}
     return "\n".join(chain.from_iterable((f"[{title}]", *lines, "") for title, lines in parts.items()))
 
 
-def _publisher() -> Iterator[str]:
-    yield f"EventPublisher{inspect.signature(EventPublisher)}"
-    for name, member in vars(EventPublisher).items():
+def _methods(publisher: type) -> Iterator[str]:
+    yield f"{publisher.__name__}{inspect.signature(publisher)}"
+    for name, member in vars(publisher).items():
         if not name.startswith("_") and callable(member):
-            yield f"EventPublisher.{name}{inspect.signature(member)}"
-    yield f"Receipt({', '.join(Receipt._fields)})"
+            yield f"{publisher.__name__}.{name}{inspect.signature(member)}"
 
 
 def _settings() -> list[str]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import click
 
+from worker.cells import CellPublisher
 from worker.cli.output import as_json_option, count_text, plain, print_json
 from worker.logging import configure
 from worker.model.errors import BrokerUnavailable, InvalidEvent
@@ -93,13 +94,20 @@ SHOWN = 20
 
 @click.command()
 @click.argument("source", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--cells",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="DIRECTORY",
+    help="A JSON file that says in which cell each tenant lives; instead of SIEM_REDIS_URL.",
+)
 @as_json_option
-def publish(source: str, *, as_json: bool) -> None:
+def publish(source: str, cells: str | None, *, as_json: bool) -> None:
     """Publish governance events: one JSON object a line, from FILE or - for standard input.
 
     \b
     siem publish events.jsonl
     tail -f events.jsonl | siem publish -
+    siem publish --cells cells.json events.jsonl
 
     Each event needs an id, a type and a timestamp; blank lines are skipped. What is published is in Redis
     when the command says so. What is refused is named on stderr by line and field, and the rest is
@@ -107,7 +115,7 @@ def publish(source: str, *, as_json: bool) -> None:
     """
     tally = _Tally()
     try:
-        _publish(source, tally)
+        _publish(source, cells, tally)
     except KeyboardInterrupt:
         click.echo(f"Interrupted; until then: {tally.summary()}", err=True)
         raise
@@ -153,11 +161,11 @@ class _Tally:
         return f"{text}, refused {self.refused}." if self.refused else f"{text}."
 
 
-def _publish(source: str, tally: _Tally) -> None:
+def _publish(source: str, cells: str | None, tally: _Tally) -> None:
     config = settings()
     configure(config.log_level, config.log_format)
     with (
-        EventPublisher(config.broker_address()) as publisher,
+        CellPublisher(cells) if cells else EventPublisher(config.broker_address()) as publisher,
         click.open_file(source, "rb") as stream,
         _progress(stream.fileno(), tally) as advance,
     ):

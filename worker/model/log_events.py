@@ -52,6 +52,10 @@ BREAKER_REASON_CHANGED = _warning(
     "breaker.reason_changed", "circuit breaker of {integration} still open, now because of {reason}"
 )
 
+CELL_DIRECTORY_INVALID = _error(
+    "cell.directory_invalid", "the directory of cells is not valid, the one before it stays: {error}"
+)
+
 CLOCK_RECOVERED = _warning("clock.recovered", "the clock of this process agrees with Redis again")
 CLOCK_SKEWED = _warning(
     "clock.skewed",
