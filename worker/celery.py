@@ -23,7 +23,7 @@ from kombu.entity import Exchange, Queue
 
 from worker.background.reach import reach_fact
 from worker.background.redis_monitor import RedisWatch, refuse_unfit
-from worker.broker import celery_channel, celery_log, celery_worker
+from worker.broker import celery_channel, celery_log, celery_probes, celery_worker
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import Heartbeat, consuming_facts
@@ -49,7 +49,7 @@ from worker.model.fleet_health import worker_role
 from worker.model.orders import WorkOrder
 from worker.model.settlement import LONGEST_COUNTDOWN
 from worker.pipeline.delivery import DeliveryWorker, Gate, Timeouts, close_unused
-from worker.pipeline.fair_delivery import FairDelivery
+from worker.pipeline.fair_delivery import GO_ON, FairDelivery
 from worker.pipeline.task_report import TaskReport
 from worker.pipeline.thread_shares import ThreadShares, pool_size
 from worker.settings import Settings, settings
@@ -168,6 +168,7 @@ with celery_worker.ended_in_words():
     app = make_app(settings())
 celery_log.install_log_filters(app)
 celery_worker.install_node_names()
+celery_probes.install_probes(max(GO_ON))
 clean_records()
 quiet_libraries()
 

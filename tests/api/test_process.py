@@ -1,5 +1,6 @@
 """The process `siem api`, and the keys that the command line makes for it."""
 
+import logging
 import os
 import re
 import signal
@@ -12,7 +13,10 @@ import pytest
 
 from tests.cli.running import SIEM, call
 from tests.fleet import Fleet, wait_until
+from worker.api.process import api_process
 from worker.broker.heartbeat import roles_alive
+from worker.model.availability import Dependencies
+from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 
 
 @pytest.fixture
@@ -46,6 +50,36 @@ def test_it_serves_and_ends_in_good_order(
     assert made["api_key"] not in log.read_text()
     assert "Traceback" not in log.read_text()
     assert "api" not in roles_alive(bare_fleet.client)
+
+
+def test_it_says_whether_it_can_serve_itself(served: tuple[str, "subprocess.Popen[bytes]", Path]) -> None:
+    """For a balancer: that no router and no worker runs is no reason to send its requests elsewhere."""
+    url, _, _ = served
+    fleet = httpx.get(f"{url}/readyz", trust_env=False)
+    process = httpx.get(f"{url}/readyz/process", trust_env=False)
+
+    assert fleet.status_code == 503
+    assert (process.status_code, process.json()) == (200, {"ready": True, "reason": None})
+
+
+def test_it_cannot_serve_with_neither_redis_nor_the_database() -> None:
+    """With one of them it does a part of its work; while it ends it takes nothing new."""
+    dependencies = Dependencies(logging.getLogger(__name__))
+    process = api_process(dependencies)
+    process.works()
+    states = [process.not_ready()]
+    dependencies.lost("request", LedgerUnavailable("away"), 0.0)
+    dependencies.redis.back("watch")
+    states.append(process.not_ready())
+    dependencies.redis.lost("watch", BrokerUnavailable("away"))
+    states.append(process.not_ready())
+    dependencies.database.back("request")
+    states.append(process.not_ready())
+    process.ends()
+    states.append(process.not_ready())
+
+    without = "Redis does not answer, or refuses what is asked"
+    assert states == [None, None, without, None, "it is shutting down"]
 
 
 def test_a_port_in_use_is_named(

@@ -58,3 +58,15 @@ def test_a_secret_in_a_file_is_not_copied_into_the_environment(
     assert environment["SIEM_REDIS_URL_FILE"] == str(tmp_path / "redis")
     assert environment["SIEM_DATABASE_URL"] == ""
     assert "SIEM_DATABASE_URL_FILE" not in environment
+
+
+def test_what_one_process_alone_can_have_is_not_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several processes of one machine cannot answer at one port, nor each be the main one of a unit."""
+    monkeypatch.setenv("SIEM_PROBE_PORT", "8081")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    given = process_environment(located(Settings(data_dir=tmp_path), "redis://127.0.0.1:6379/0"))
+
+    assert {"SIEM_PROBE_PORT", "NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(given) == set()

@@ -19,6 +19,7 @@ from worker.api.bodies import BoundedBodies
 from worker.api.limits import sharing_refusals
 from worker.api.openapi import document_app
 from worker.api.problems import Problem, answer_problems, problem_of
+from worker.api.process import api_process, turning
 from worker.api.resources import Resources
 
 
@@ -107,7 +108,8 @@ def create_app(resources: Resources) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         with sharing_refusals(resources.client):
-            yield
+            async with turning(app.state.process):
+                yield
         resources.close()
 
     # Its pages of documentation would load scripts from elsewhere; /openapi.json is there.
@@ -121,6 +123,7 @@ def create_app(resources: Resources) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.resources = resources
+    app.state.process = api_process(resources.outages.dependencies)
     answer_problems(app)
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz`, `/metrics`: the health of the fleet, for whatever runs it. Without an API key.
+"""`/healthz`, `/readyz`, `/readyz/process`, `/metrics`: for whatever runs the fleet. Without an API key.
 
 They show nothing of what is configured but ids, tenants and types; with SIEM_METRICS_TOKEN set, even that,
 and the hosts of the fleet's processes, only to those who have it. Each answer is remembered for a second, and
@@ -22,6 +22,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel, Field
 
 from worker.api.callers import Shared
 from worker.api.metrics import MetricsCollector
@@ -31,6 +32,7 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.model.fleet_health import FleetHealth, Part
+from worker.probes.process import ProcessProbe
 from worker.views.health import FleetDocument, fleet_document
 
 T = TypeVar("T")
@@ -124,6 +126,30 @@ async def readyz(watch: FleetView, resources: Shared, token: Token) -> Response:
     holder = _holds_token(resources, token)
     document = fleet_document(found, lambda part: _detail(resources, part, holder=holder))
     return JSONResponse(document.model_dump(), 200 if found.ok else 503)
+
+
+class ProcessDocument(BaseModel):
+    """Whether one process of the API can serve."""
+
+    ready: bool
+    reason: Annotated[str | None, Field(description="Why it cannot.")] = None
+
+
+@router.get(
+    "/readyz/process",
+    response_model=ProcessDocument,
+    responses={503: {"description": "This process cannot serve", "model": ProcessDocument}},
+)
+async def readyz_process(request: Request) -> Response:
+    """Report whether this process of the API can serve, for a balancer; the rest of the fleet is no matter.
+
+    It can while Redis or the database answers it: with one of them it still does a part of its work, and
+    says so in its other answers.
+    """
+    process: ProcessProbe = request.app.state.process
+    reason = process.not_ready()
+    document = ProcessDocument(ready=reason is None, reason=reason)
+    return JSONResponse(document.model_dump(), 503 if reason else 200)
 
 
 @router.get(

@@ -14,6 +14,8 @@ import asyncio
 import errno
 import logging
 import socket
+from collections.abc import Callable
+from types import FrameType
 from typing import ClassVar, cast
 
 import uvicorn
@@ -154,10 +156,25 @@ def listener_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def server_of(app: FastAPI, config: Settings) -> uvicorn.Server:
-    """Return the server; `run(sockets=[listener])` serves until SIGTERM or SIGINT, or `should_exit`."""
+class _AnnouncedEnd(uvicorn.Server):
+    """A server that says at once that a signal ends it."""
+
+    def __init__(self, config: uvicorn.Config, ends: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ends = ends
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._ends()
+        super().handle_exit(sig, frame)
+
+
+def server_of(app: FastAPI, config: Settings, ends: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """Return the server; `run(sockets=[listener])` serves until SIGTERM or SIGINT, or `should_exit`.
+
+    `ends` is called as soon as a signal asks for the end.
+    """
     proxies = [str(network) for network in config.api_trusted_proxies]
-    return uvicorn.Server(
+    return _AnnouncedEnd(
         uvicorn.Config(
             app,
             log_config=None,
@@ -170,7 +187,8 @@ def server_of(app: FastAPI, config: Settings) -> uvicorn.Server:
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,
             h11_max_incomplete_event_size=LONGEST_HEAD,
-        )
+        ),
+        ends,
     )
 
 

@@ -12,7 +12,7 @@ import redis
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
-from worker.broker.celery_log import CONSUMER, dependencies, outage_behind
+from worker.broker.celery_log import CONSUMER, CONSUMER_LOOP, dependencies, outage_behind
 from worker.integrations import destination_types
 from worker.model.log_events import QUEUE_UNKNOWN
 
@@ -22,12 +22,23 @@ log = logging.getLogger(__name__)
 #: longest pause is 30 s, for which a worker would idle although Redis is back.
 FIRST_PAUSE, LONGER, LONGEST_PAUSE = 0.5, 0.5, 2.0
 
+#: How often the loop shows that it turns, in seconds.
+TURN_EVERY = 5.0
+
 #: What shows only that a connection has ended, not why.
 _CUT = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
 class ReportingConsumer(Consumer):
-    """Celery's consumer, which reports that its connection could not be made, or broke, and why."""
+    """Celery's consumer, which reports that its connection could not be made, or broke, and why.
+
+    It also shows that its loop turns, which else nothing does while no order comes.
+    """
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Show each turn; Celery takes the timer away with a broken connection, and comes here again."""
+        super().register_with_event_loop(hub)
+        hub.timer.call_repeatedly(TURN_EVERY, dependencies.loops.turned, (CONSUMER_LOOP,))
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, however long it takes."""
@@ -36,7 +47,7 @@ class ReportingConsumer(Consumer):
             interval_start=FIRST_PAUSE,
             interval_step=LONGER,
             interval_max=LONGEST_PAUSE,
-            callback=maybe_shutdown,
+            callback=_go_on_waiting,
         )
         self.first_connection_attempt = False
         return conn
@@ -59,3 +70,9 @@ class ReportingConsumer(Consumer):
         """Report an error that ended a connection."""
         dependencies.redis.lost(CONSUMER, outage_behind(exc), is_cut=isinstance(exc, _CUT))
         super().on_connection_error_after_connected(exc)
+
+
+def _go_on_waiting() -> None:
+    """Wait on for Redis, unless the worker is to end."""
+    dependencies.loops.turned(CONSUMER_LOOP)
+    maybe_shutdown()

@@ -35,6 +35,9 @@ from worker.settings import settings
 #: Celery loads this by its name, in a worker only.
 CONSUMER = "worker.broker.celery_consumer:ReportingConsumer"
 
+#: Its loop, as the process's probes name it.
+CONSUMER_LOOP = "consumer"
+
 #: A task that Redis refuses is carried out again within this time, in seconds, and then fails again if Redis
 #: still refuses: longer than an order's lease and a sweep.
 NEXT_TRY = 120.0

@@ -10,6 +10,8 @@ As it comes, the error reaches the consumer, and the worker ends amid its batche
 """
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,6 +36,41 @@ from worker.transports.shortages import no_thread
 AT_STOP: list[Callable[[], None]] = []
 
 
+class PoolOccupancy:
+    """How many tasks the pool has, and when one of them ended last."""
+
+    def __init__(self) -> None:
+        """Begin without a pool."""
+        self.threads = 0
+        self._tasks = 0
+        self._moved = 0.0
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Count a task that is handed to the pool."""
+        with self._lock:
+            self._tasks += 1
+            if self._tasks == self.threads:
+                self._moved = time.monotonic()
+
+    def end(self) -> None:
+        """Count a task that has ended."""
+        with self._lock:
+            self._tasks -= 1
+            self._moved = time.monotonic()
+
+    def stuck(self, longest: float) -> str | None:
+        """Return that all threads are busy and none has ended a task for so many seconds; None if not."""
+        idle = time.monotonic() - self._moved
+        if self.threads and self._tasks >= self.threads and idle > longest:
+            return f"all of its {self.threads} threads are busy, and none has ended a task for {idle:.0f} s"
+        return None
+
+
+#: That of this process; one for the module: Celery makes its pool by itself.
+OCCUPANCY = PoolOccupancy()
+
+
 class _Executor(ThreadPoolExecutor):
     def _adjust_thread_count(self) -> None:
         try:
@@ -51,6 +88,18 @@ class SparingTaskPool(TaskPool):
         """Make the pool; each thread is started when a task comes that none is free for."""
         super().__init__(*args, **options)
         self.executor = _Executor(max_workers=self.limit)
+        OCCUPANCY.threads = self.limit
+
+    def on_apply(self, *args: Any, **options: Any) -> Any:
+        """Have a thread carry out a task; count it until it has ended."""
+        OCCUPANCY.begin()
+        try:
+            result = super().on_apply(*args, **options)
+        except BaseException:
+            OCCUPANCY.end()
+            raise
+        result.f.add_done_callback(lambda _: OCCUPANCY.end())
+        return result
 
     def on_stop(self) -> None:
         """Let the threads finish their tasks, and begin no other."""

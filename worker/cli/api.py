@@ -20,9 +20,10 @@ from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import API, Heartbeat
 from worker.broker.key_holders import key_facts
 from worker.cli.stores import configuration, ledger
-from worker.model.errors import LedgerUnavailable, SchemaBehind
+from worker.model.errors import LedgerUnavailable, OutageError, SchemaBehind
 from worker.model.log_events import API_STARTED_WITHOUT_DATABASE, PROCESS_STOPPED
 from worker.pages.app import add_pages
+from worker.probes.server import probes
 from worker.settings import API_URL_FILE
 
 log = logging.getLogger(__name__)
@@ -41,18 +42,25 @@ def api() -> None:
     config = configuration()
     client = redis_client(config.broker_address())
     refuse_unfit(client, config.redis_accept)
-    _look_at_ledger()
+    amiss = _look_at_ledger()
     resources = Resources.of(config)
+    if amiss is not None:
+        resources.outages.note(amiss)
     app = create_app(resources)
     add_pages(app)
     # What was imported stays: looking through it for garbage, now and again, holds up a request for 0.1 s.
     gc.collect()
     gc.freeze()
+    process = app.state.process
     # uvicorn raises a signal that ended it once more, when it is through.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    with closing(bind_socket(config)) as listener, closing(client):
-        server = server_of(app, config)
+    with (
+        closing(bind_socket(config)) as listener,
+        closing(client),
+        probes(process, config.probe_host, config.probe_port),
+    ):
+        server = server_of(app, config, process.ends)
         _leave_address(config.data_dir / API_URL_FILE, listener_url(listener))
         sign = Heartbeat(client, API, facts={**schema_facts(), **key_facts(resources.vault)})
         sign.start()
@@ -88,13 +96,16 @@ def _watching_redis(resources: Resources, client: Client, server: Server) -> Ite
         thread.join()
 
 
-def _look_at_ledger() -> None:
+def _look_at_ledger() -> OutageError | None:
     """Raise SchemaOutdated if no upgrade fixes the tables; a database that is away will be back.
 
-    Until it is, or until `siem db upgrade` has run, events can be published and readiness says what is amiss.
+    It is returned. Until it is back, or `siem db upgrade` has run, events can be published, and readiness
+    says what is amiss.
     """
     try:
         with ledger():
             pass
     except (LedgerUnavailable, SchemaBehind) as error:
         API_STARTED_WITHOUT_DATABASE.log(log, error=str(error))
+        return error
+    return None

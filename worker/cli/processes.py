@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 from typing import Any, Protocol
 
 import click
@@ -60,6 +59,8 @@ from worker.model.orders import Issue
 from worker.pipeline.recorder import Recorder
 from worker.pipeline.router import Router
 from worker.pipeline.sweeper import Sweeper
+from worker.probes.process import ProcessProbe
+from worker.probes.server import probes
 from worker.settings import Settings
 from worker.vault.vault import open_vault
 
@@ -79,10 +80,15 @@ def route() -> None:
     gc.set_threshold(100_000, 50, 100)
     backlog = Backlog(redis_client(config.broker_address()), Timing.of(config))
     client = redis_client(config.broker_address())
-    ingress = Ingress(client, _consumer(), config.claim_idle)
+    ingress = Ingress(client, str(process_identity()), config.claim_idle)
     router = Router(ingress, backlog, Snapshot(client), issue_order, IngressAhead(client))
     sweeper = _sweeper(config, issue_order)
-    with _process("router", config) as (stopping, dependencies), _beside([sweeper], stopping, dependencies):
+    with (
+        _process("router", config) as (stopping, dependencies, process),
+        _beside([sweeper], stopping, dependencies),
+    ):
+        dependencies.loops.watch("sweeper")
+        process.works()
         router.run(stopping, dependencies)
 
 
@@ -98,12 +104,13 @@ def record() -> None:
     config = configuration()
     engine = open_standing_ledger()
     try:
-        with _process("recorder", config, schema_facts()) as (stopping, dependencies):
+        with _process("recorder", config, schema_facts()) as (stopping, dependencies, process):
             own_id = _await_ledger(engine, stopping, dependencies)
             if own_id is None:
                 return
             claim = LedgerClaim(redis_client(config.broker_address()), own_id)
             with _beside_recorder(config, claim, stopping, dependencies):
+                process.works()
                 _recorder(config, engine, claim).run(stopping, dependencies)
     finally:
         engine.dispose()
@@ -111,7 +118,7 @@ def record() -> None:
 
 def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
     return Recorder(
-        Outcomes(redis_client(config.broker_address()), _consumer(), config.claim_idle, claim),
+        Outcomes(redis_client(config.broker_address()), str(process_identity()), config.claim_idle, claim),
         partial(record_in, engine),
         partial(probe, engine),
         reconciliation(
@@ -241,6 +248,7 @@ def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Depen
     """
     me = object()
     while not stopping.is_set():
+        dependencies.loops.turned("recorder")
         try:
             require_readable_schema(engine)
             own_id = ledger_id(engine)
@@ -255,35 +263,34 @@ def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Depen
 @contextmanager
 def _process(
     role: str, config: Settings, facts: Mapping[str, Any] | None = None
-) -> Iterator[tuple[threading.Event, Dependencies]]:
-    """Give heartbeats, and watch how Redis is configured, until SIGTERM or SIGINT asks for an end.
+) -> Iterator[tuple[threading.Event, Dependencies, ProcessProbe]]:
+    """Give heartbeats, answer probes, and watch how Redis is configured, until a signal asks for an end.
 
     Raises InvalidSetting if no process can work with this Redis.
     """
     client = redis_client(config.broker_address())
     refuse_unfit(client, config.redis_accept)
     stopping = threading.Event()
-    watch = RedisWatch(client, config.redis_accept, stopping.set, plan=config.memory_plan)
+    dependencies = Dependencies(logging.getLogger(f"worker.{role}"))
+    dependencies.loops.watch(role)
+    process = ProcessProbe(dependencies, dependencies.absence)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(*_: object) -> None:
+        process.ends()
         stopping.set()
 
+    watch = RedisWatch(client, config.redis_accept, stop, plan=config.memory_plan)
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     sign = Heartbeat(client, role, facts=facts)
-    sign.start()
-    PROCESS_STARTED.log(log, role=role, release=__version__)
-    dependencies = Dependencies(logging.getLogger(f"worker.{role}"))
-    try:
-        with _beside([watch], stopping, dependencies):
-            yield stopping, dependencies
-    finally:
-        # A main thread that fails must take its other threads along: half a process is worse than none.
-        stopping.set()
-        sign.stop()
+    with probes(process, config.probe_host, config.probe_port):
+        sign.start()
+        PROCESS_STARTED.log(log, role=role, release=__version__)
+        try:
+            with _beside([watch], stopping, dependencies):
+                yield stopping, dependencies, process
+        finally:
+            # A main thread that fails must take its other threads along: half a process is worse than none.
+            stopping.set()
+            sign.stop()
     PROCESS_STOPPED.log(log, role=role)
-
-
-def _consumer() -> str:
-    """Name a reader as no other process ever did."""
-    return str(process_identity())

@@ -3,6 +3,9 @@
 A step that runs for ever must not end because Redis restarts, nor because of a fault of ours that
 concerns one entry: it says so, waits a little, and goes on. Steps that share a process share what they
 say: a dependency is lost when the first of them misses it, and back when none does any more.
+
+A loop turns whether or not Redis or the database answers, since each wait of its steps has a limit. One that
+does not turn any more is stuck, and nothing else shows it.
 """
 
 import logging
@@ -20,6 +23,35 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 SILENT = 10.0
 #: The same for the database: each try may take 10 s, for which SQLite waits before it says "locked".
 SILENT_AT_DATABASE = 20.0
+
+
+#: Each step of a loop ends within this time, in seconds: several time-outs of Redis and the database.
+LONGEST_TURN = 120.0
+
+
+class LoopProgress:
+    """The loops that one process must keep turning; shared by its threads."""
+
+    def __init__(self) -> None:
+        """Begin with no loop."""
+        self._turned: dict[str, float] = {}
+
+    def watch(self, *names: str) -> None:
+        """Expect these to turn from now on."""
+        self._turned.update(dict.fromkeys(names, time.monotonic()))
+
+    def turned(self, name: str) -> None:
+        """Note that a loop goes on; one that is not watched is ignored."""
+        if name in self._turned:
+            self._turned[name] = time.monotonic()
+
+    def stuck(self) -> str | None:
+        """Return which loop has not turned for too long; None if all go on."""
+        now = time.monotonic()
+        for name, turned in self._turned.items():
+            if now - turned > LONGEST_TURN:
+                return f"its {name} loop has not gone on for {now - turned:.0f} s"
+        return None
 
 
 class _Miss(NamedTuple):
@@ -49,6 +81,18 @@ class Availability:
         self._lost_at = 0.0
         self._back_at = 0.0
         self._unlogged: Exception | None = None
+        self._answered = False
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether a step misses it."""
+        return bool(self._misses)
+
+    def absence(self) -> str | None:
+        """Return in words that it is missed, or was not reached yet; None while it can be used."""
+        if self._misses:
+            return f"{self._name} does not answer, or refuses what is asked"
+        return None if self._answered else f"{self._name} has not answered yet"
 
     def lost(
         self,
@@ -85,6 +129,7 @@ class Availability:
         waits for something else.
         """
         now = time.monotonic()
+        self._answered = True
         with self._lock:
             if not self._misses:
                 return
@@ -105,12 +150,17 @@ class Availability:
 
 
 class Dependencies:
-    """What a process cannot do without: Redis and the database, as far as it uses them."""
+    """What a process cannot do without: Redis and the database, as far as it uses them, and its own loops."""
 
     def __init__(self, log: logging.Logger) -> None:
         """Write to this log what is lost and what is back."""
         self.redis = Availability("Redis", log)
         self.database = Availability("the database", log, silent=SILENT_AT_DATABASE)
+        self.loops = LoopProgress()
+
+    def absence(self) -> str | None:
+        """Return which is missed, or not reached yet; None while both can be used."""
+        return self.redis.absence() or self.database.absence()
 
     def of(self, error: Exception) -> Availability:
         """Return the one whose absence this error reports."""
@@ -155,14 +205,15 @@ def run_forever_pausing(
     """
     me = object()
     pause = 0.0
+    task = log.name.rpartition(".")[2]
     while not stopping.wait(pause):
+        dependencies.loops.turned(task)
         began = time.monotonic()
         try:
             pause = step()
         except (BrokerUnavailable, LedgerUnavailable, SchemaOutdated) as error:
             pause = dependencies.lost(me, error, began)
         except Exception:  # noqa: BLE001 - it is logged with its traceback
-            task = log.name.rpartition(".")[2]
             PROCESS_UNEXPECTED_ERROR.log(log, task=task, retry_in=LONGEST_PAUSE, exc_info=True)
             pause = LONGEST_PAUSE
         else:

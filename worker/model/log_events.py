@@ -185,12 +185,15 @@ PARKED_RETURNED = _info(
 PARKED_UNREADABLE = _error(
     "parked.unreadable", "a parked chunk cannot be read: its {events} events are dead letters"
 )
+PROBES_LISTENING = _info("probes.listening", "/livez and /readyz of this process: {host}, port {port}")
 PROCESS_CRASHED = _error("process.crashed", "unexpected error ended this process")
+PROCESS_LIVE_AGAIN = _warning("process.live_again", "this process goes on again")
 PROCESS_RUNS_AS_ROOT = _warning(
     "process.runs_as_root", "this worker runs as root: in production give it a user of its own"
 )
 PROCESS_STARTED = _info("process.started", "{role} started", "release")
 PROCESS_STOPPED = _info("process.stopped", "{role} stopped")
+PROCESS_STUCK = _error("process.stuck", "this process is stuck and should be restarted: {reason}")
 PROCESS_UNEXPECTED_ERROR = _error(
     "process.unexpected_error", "unexpected error in {task}, retrying in {retry_in:.0f} s"
 )

@@ -135,6 +135,22 @@ class QuotaSettings(BaseModel):
         return Quotas(self.tenant_integrations, self.integration_bytes, self.tenant_replays)
 
 
+class ProbeSettings(BaseModel):
+    """Where each process says whether it lives and is ready."""
+
+    probe_port: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=65535,
+            description="The port at which a process of the fleet answers `/livez` and `/readyz`; 0 is none.",
+        ),
+    ] = 0
+    probe_host: Annotated[
+        str, Field(min_length=1, description="The address of the machine at which it answers them.")
+    ] = "127.0.0.1"
+
+
 class RedisSettings(BaseModel):
     """What an operator accepts of Redis."""
 

@@ -34,11 +34,16 @@ def located(settings: Settings, redis_url: str) -> Settings:
     )
 
 
+#: What several processes of one machine cannot share: a port, and the ear of a service manager.
+_OF_ONE_PROCESS = {"SIEM_PROBE_PORT", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"}
+
+
 def process_environment(settings: Settings) -> dict[str, str]:
     """Make the environment in which a process reads these very settings, and finds our programs first."""
     given = {variable(name): _spell(getattr(settings, name)) for name in settings.model_fields_set}
     path = os.pathsep.join([_programs(), os.environ.get("PATH", os.defpath)])
-    return {**without_copies(given, os.environ), "PATH": path, "PYTHONUNBUFFERED": "1"}
+    made = {**without_copies(given, os.environ), "PATH": path, "PYTHONUNBUFFERED": "1"}
+    return {name: value for name, value in made.items() if name not in _OF_ONE_PROCESS}
 
 
 def explain(settings: Settings, *, embedded: bool) -> list[str]:
