@@ -1,6 +1,6 @@
 """Cells: several whole fleets, each with its own Redis and ledger, each for some of the tenants.
 
-A directory, which is a JSON file, says which tenant lives in which cell. Whoever publishes reads it:
+A directory, which is a JSON file, says which tenant lives in which cell. Publishers read it:
 
 {"cells": {"eu-1": {"redis_url": "redis://…", "api_url": "https://…"}, "eu-2": {"redis_url_file": "/run/…"}},
  "tenants": {"acme": "eu-2"}, "default": "eu-1"}
