@@ -180,7 +180,7 @@ class CellPublisher:
         return receipts
 
     def _publisher(self, name: str) -> EventPublisher:
-        """Return who publishes in this cell, made anew when the directory gives it another address."""
+        """Return who publishes in this cell, a new one when the directory gives it another address."""
         cell = self._directory.cells[name]
         known = self._publishers.get(name)
         if known is not None and known[0] == cell:
