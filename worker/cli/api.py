@@ -52,15 +52,15 @@ def api() -> None:
     gc.collect()
     gc.freeze()
     process = app.state.process
-    # uvicorn raises a signal that ended it once more, when it is through.
+    server = server_of(app, config, process.ends)
+    # Ends also a server that is about to start, and takes what uvicorn raises once more when it is through.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, server.handle_exit)
     with (
         closing(bind_socket(config)) as listener,
         closing(client),
         probes(process, config.probe_host, config.probe_port),
     ):
-        server = server_of(app, config, process.ends)
         _leave_address(config.data_dir / API_URL_FILE, listener_url(listener))
         sign = Heartbeat(client, API, facts={**schema_facts(), **key_facts(resources.vault)})
         sign.start()
