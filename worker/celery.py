@@ -26,10 +26,11 @@ from worker.background.redis_monitor import RedisWatch, refuse_unfit
 from worker.broker import celery_channel, celery_log, celery_probes, celery_worker
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client, redis_client
-from worker.broker.heartbeat import Heartbeat, consuming_facts
+from worker.broker.heartbeat import Heartbeat, consuming_facts, thread_facts
 from worker.broker.key_holders import key_facts
 from worker.broker.order_messages import task_name
 from worker.broker.order_queues import order_headers
+from worker.broker.order_waits import ORDER_WAITS
 from worker.broker.outcomes import withdraw
 from worker.broker.redis_stats import Tenants
 from worker.broker.snapshot import documents
@@ -211,6 +212,7 @@ def _deliver(kind: str, task: Any, order: WorkOrder) -> str:
     It is a success if all that was claimed was delivered, another task has the work, or it is set aside. A
     RETRY without a retry of Celery's says that the sweeper issues it again. All else is a FAILURE.
     """
+    ORDER_WAITS.note(kind, getattr(task.request, "siem_issued_ms", None))
     with celery_log.task_reports():
         try:
             return _fair().deliver(kind, order, task.request.retries)
@@ -264,6 +266,8 @@ def _say_alive(sender: Any, **_: Any) -> None:
     """Give heartbeats, as a worker for each of its types of destination."""
     closing = partial(close_unused, _delivery_workers, partial(documents, _client()), _ending)
     threading.Thread(target=closing, name="unused-senders", daemon=True).start()
+    sharing = partial(ORDER_WAITS.share, _client, _ending)
+    threading.Thread(target=sharing, name="order-waits", daemon=True).start()
     queues = sender.app.amqp.queues
     kinds = tuple(queues.consume_from)
     vault = open_vault(settings())
@@ -271,7 +275,10 @@ def _say_alive(sender: Any, **_: Any) -> None:
         _client(),
         *map(worker_role, kinds),
         facts={**key_facts(vault), **reach_fact(vault, settings())},
-        present=lambda: consuming_facts(kinds, tuple(queues.consume_from)),
+        present=lambda: {
+            **consuming_facts(kinds, tuple(queues.consume_from)),
+            **thread_facts(_shares.threads, _shares.busy()),
+        },
     )
     sign.start()
     _signs.append(sign)

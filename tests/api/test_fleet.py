@@ -11,7 +11,8 @@ import pytest
 from tests.api.conftest import ADMIN, OURS, Api, running
 from tests.api.settled import settle
 from tests.fleet import Fleet, wait_until
-from worker.api import metric_definitions, metrics
+from worker.api import integration_metric_definitions as of_integrations
+from worker.api import ledger_metrics, metric_definitions
 from worker.api.metric_definitions import METRICS
 from worker.api.metric_registry import MetricDefinition
 from worker.broker import keys
@@ -226,18 +227,26 @@ def _of_fleet() -> list[MetricDefinition]:
     ]
 
 
+def _sample(metric: MetricDefinition) -> str:
+    """Return the name of its samples; of a histogram, of those that have no further label."""
+    return f"{metric.name}_count" if metric.buckets else metric.name
+
+
 def test_nothing_vanishes_at_zero(alone: Api) -> None:
     """Where nothing runs and nothing waits, each figure is there, with each of its known values."""
     home = alone.create()["id"]
     found = _figures(alone)
-    expected = {f'{one.name}{{{one.label}="{value}"}}' for one in _of_fleet() for value in one.values} | {
-        one.name for one in _of_fleet() if not one.label
-    }
+    expected = {
+        f'{_sample(one)}{{{one.label}="{value}"}}'
+        for one in _of_fleet()
+        for value in one.values
+        if not one.others
+    } | {one.name for one in _of_fleet() if not one.label}
     states = [name for name in found if name.startswith(f'siem_integration_state{{integration="{home}"')]
 
     assert expected - set(found) == set()
     assert found['siem_processes{role="recorder"}'] == 0
-    assert len(states) == len(metric_definitions.STATE.values)
+    assert len(states) == len(of_integrations.STATE.values)
     assert {one.name for one in METRICS.all if one.per_integration and not one.sparse} <= {
         name.partition("{")[0] for name in found
     }
@@ -255,9 +264,10 @@ def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source,
     else:
         alone.take_away_ledger()
     answer = _ask(alone, "/metrics")
-    reported = {
+    with_samples = {
         line.partition(" ")[0].partition("{")[0] for line in answer.text.splitlines() if line[0] != "#"
     }
+    reported = {one.name for one in METRICS.all if _sample(one) in with_samples and not one.sparse}
     every = [one for one in METRICS.all if not one.sparse]
 
     assert answer.status_code == 200
@@ -270,10 +280,10 @@ def test_only_what_comes_from_what_is_away_is_left_out(alone: Api, away: Source,
 
 def test_figures_of_health_do_not_come_from_memory(alone: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are reckoned now and then, and left out at once where one of their sources is away."""
-    monkeypatch.setattr(metrics, "_SHARE", 1e-9)
+    monkeypatch.setattr(ledger_metrics, "_SHARE", 1e-9)
     home = alone.create()["id"]
     settle(alone, home, Status.DELIVERED, "one", at_ms=_now_ms(alone))
-    name = f"{metric_definitions.ERRORS.name}{{"
+    name = f"{of_integrations.ERRORS.name}{{"
     wait_until(lambda: name in _ask(alone, "/metrics").text, "they are reckoned")
     alone.fleet.server.kill()
     wait_until(lambda: "siem_redis_up 0.0\n" in _ask(alone, "/metrics").text, "Redis is missed")

@@ -73,11 +73,17 @@ def test_names_are_used_once() -> None:
     names = [one.name for one in METRICS.all]
     of_integrations = {one.name for one in METRICS.all if one.per_integration}
 
-    assert len(names) == len(set(names)) == 38
+    assert len(names) == len(set(names)) == 57
     assert of_integrations == {
         one for one in names if one.startswith("siem_integration_") and one != "siem_integration_conflicts"
     }
-    assert [one.name for one in METRICS.all if not one.sources] == ["siem_redis_up", "siem_database_up"]
+    assert [one.name for one in METRICS.all if not one.sources] == [
+        "siem_redis_up",
+        "siem_database_up",
+        "siem_retention_limit_seconds",
+        "siem_api_requests_total",
+        "siem_api_request_seconds",
+    ]
     assert {source for one in METRICS.all for source in one.sources} == {Source.REDIS, Source.DATABASE}
 
 

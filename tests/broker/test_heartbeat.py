@@ -15,7 +15,7 @@ import redis
 from tests.destinations.senders import GUARD
 from tests.embedded_servers import RunningServer
 from tests.fleet import wait_until
-from worker.api.metric_definitions import PROCESSES_SHORT
+from worker.api.process_metric_definitions import PROCESSES_SHORT
 from worker.broker import heartbeat
 from worker.broker.clocks import skews
 from worker.broker.connection import redis_client

@@ -50,6 +50,23 @@ def test_what_is_written_is_read_again() -> None:
     assert (kind, written(again)["body"]) == (KIND, written(first)["body"])
 
 
+def test_an_order_says_when_it_was_issued_while_that_is_how_long_it_waits() -> None:
+    """One that is due later, or comes back from a worker, waits for something else; nonsense is left out."""
+    due = (datetime.now(UTC) + timedelta(seconds=60)).isoformat()
+    fresh = read_order(encoded(siem_issued_ms=7), KIND)
+    _, again = read_unacknowledged(json.dumps([json.loads(fresh), "", "anywhere"]).encode())
+    others = [
+        encoded(),
+        encoded(siem_issued_ms=7, eta=due),
+        encoded(siem_issued_ms=7, redelivered=True),
+        *(encoded(siem_issued_ms=value) for value in (-1, 2**60, "7", True, 7.5, [7], None)),
+    ]
+
+    assert json.loads(fresh)["headers"]["siem_issued_ms"] == 7
+    assert "siem_issued_ms" not in json.loads(again)["headers"]
+    assert [one for one in others if "siem_issued_ms" in written(one)["headers"]] == []
+
+
 def test_two_messages_have_two_delivery_tags() -> None:
     """With one tag for both, acknowledging the first would take away the second."""
     tags = {written(encoded())["properties"]["delivery_tag"] for _ in range(2)}

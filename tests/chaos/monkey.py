@@ -20,7 +20,15 @@ from worker.model.replays import DeadLetterFilter
 _FREEZE_SECONDS, _LOCK_SECONDS = 2.0, 3.0
 
 #: What a recorder writes to.
-_TABLES = ("recorded_entries", "deliveries", "minute_counts", "delivery_totals", "dead_letters", "parked")
+_TABLES = (
+    "recorded_entries",
+    "deliveries",
+    "minute_counts",
+    "delivery_totals",
+    "failure_totals",
+    "dead_letters",
+    "parked",
+)
 #: What makes the database refuse, and what ends it. A missing table is the error that a missing right is
 #: elsewhere; the triggers blame every row, as if each entry were at fault.
 _REFUSALS: list[tuple[list[str], list[str]]] = [

@@ -6,6 +6,7 @@ from typing import Self
 
 import httpx
 
+from tests.cli.running import call
 from tests.fleet import Fleet, wait_until
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
@@ -76,14 +77,13 @@ def settled(fleet: Fleet, count: int) -> None:
 
 def operate(fleet: Fleet, url: str) -> set[str]:
     """Pause, publish an event at `url`, resume, replay, and look at everything; name the event."""
-    fleet.siem_json("integrations", "pause", "endpoint")
+    _do(fleet, "integrations pause endpoint")
     ids = publish(url, "paused")
     wait_until(lambda: fleet.client.hget("siem:state:int_endpoint", "backlog_events") == b"1", "it waits")
-    fleet.siem_json("integrations", "resume", "endpoint")
-    replayed = fleet.siem("dead-letters", "replay", "--integration", "ill", "--yes", "--wait")
-    assert replayed.returncode == 0, replayed.stderr
+    _do(fleet, "integrations resume endpoint")
+    _do(fleet, "dead-letters replay --integration ill --yes --wait")
     found = {
-        words: fleet.siem(*words.split())
+        words: call(fleet.environment, *words.split())
         for words in (
             "status",
             "health",
@@ -101,31 +101,36 @@ def operate(fleet: Fleet, url: str) -> set[str]:
             "replays list",
         )
     }
-    failed = {words: done.stderr + done.stdout for words, done in found.items() if done.returncode > 1}
-    assert failed == {}
-    checks = fleet.siem_json("redis", "check")["items"]
+    assert {words: done.err for words, done in found.items() if done.code > 1} == {}
+    checks = call(fleet.environment, "redis", "check", "--json").json["items"]
     assert {(one["name"], one["standing"]) for one in checks if one["standing"] != "ok"} == set()
     return ids
 
 
+def _do(fleet: Fleet, words: str) -> None:
+    done = call(fleet.environment, *words.split())
+    assert done.code == 0, done.err
+
+
 def use_api(fleet: Fleet) -> set[str]:
     """Publish by the API, read figures, test, create, delete, sign in to the pages; name the event."""
-    key = fleet.siem_json("api-keys", "create", "--name", "test", "--tenant", "default")["api_key"]
+    made = call(fleet.environment, "api-keys", "create", "--name", "test", "--tenant", "default", "--json")
+    key = made.json["api_key"]
     found = wait_until(lambda: re.search(r"listening at (\S+)", fleet.log("api")), "the API listens")
     headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "once"}
     with httpx.Client(base_url=found[1], headers=headers, timeout=30, trust_env=False) as http:
         document = {"type": "webhook", "url": "https://hook.example.com/in"}
-        made = http.post("/api/v1/integrations/siem", json=document)
+        created = http.post("/api/v1/integrations/siem", json=document)
         answers = [
             http.post("/api/v1/events", json=denial("by-api") | {"tenant_id": "default"}),
             http.get("/api/v1/integrations/siem"),
             http.post("/api/v1/integrations/siem/int_endpoint/test"),
-            http.delete(f"/api/v1/integrations/siem/{made.json()['id']}"),
+            http.delete(f"/api/v1/integrations/siem/{created.json()['id']}"),
             http.get("/metrics"),
             http.post("/sign-in", data={"key": key}),
             http.get("/settings/integrations"),
             http.get("/settings/integrations/new"),
         ]
-    wrong = [(one.request.url.path, one.status_code, one.text) for one in (made, *answers) if one.is_error]
+    wrong = [(one.request.url.path, one.status_code, one.text) for one in (created, *answers) if one.is_error]
     assert wrong == []
     return {"by-api"}

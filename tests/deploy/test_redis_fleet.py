@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.cli.running import call
 from tests.conftest import SERVERS
 from tests.deploy.driving import NAMES, Destinations, operate, publish, settled, use_api
 from tests.deploy.redis_servers import ProductionRedis
@@ -18,7 +19,7 @@ from tests.ports import free_port
 from tests.system.conftest import denial
 from worker.broker import keys
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(params=SERVERS)
@@ -43,10 +44,11 @@ def test_a_fleet_runs_under_these_users(production: ProductionRedis, tmp_path: P
         destinations.heal()
         ids |= {"by-xadd", *operate(fleet, publisher), *use_api(fleet)}
         settled(fleet, len(ids))
-        fleet.siem_json("integrations", "delete", "endpoint", "--yes")
+        deleted = call(fleet.environment, "integrations", "delete", "endpoint", "--yes")
         wait_until(lambda: not fleet.client.exists("siem:state:int_endpoint"), "nothing of it is left")
         inspected = fleet.inspect("active_queues")
 
+        assert deleted.code == 0, deleted.err
         assert destinations.received() == dict.fromkeys(NAMES, ids)
         assert len(inspected) == 1
         assert production.refused() == set()

@@ -6,7 +6,14 @@ from sqlalchemy import Engine, text
 
 from worker.ledger.engine import reading
 
-_TABLES = ("deliveries", "dead_letters", "minute_counts", "delivery_totals", "recorded_entries")
+_TABLES = (
+    "deliveries",
+    "dead_letters",
+    "minute_counts",
+    "delivery_totals",
+    "failure_totals",
+    "recorded_entries",
+)
 
 
 def recorded_rows(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:

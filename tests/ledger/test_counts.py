@@ -3,14 +3,17 @@
 import itertools
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
-from tests.ledger.entries import NOON, outcome
+from tests.ledger.entries import NOON, REFUSAL, outcome
+from tests.ledger.letters import delete, live
 from tests.ledger.plans import plan_of, reads_all
-from worker.ledger.counts import Minute, counts_since, minutes_of, totals_of
+from worker.ledger.counts import Minute, counts_since, failures_of, latencies_by_type, minutes_of, totals_of
 from worker.ledger.recording import record_entries
-from worker.model.deliveries import Status
+from worker.model.deliveries import EventTrace, Failure, Outcome, Status
+from worker.model.failures import FailureCode
 from worker.model.health import Counts
+from worker.model.histograms import LATENCY_BUCKETS, Histogram
 
 _MINUTE = 60_000
 _entries = itertools.count(1)
@@ -98,6 +101,98 @@ def test_minutes_come_in_their_order(engine: Engine) -> None:
     assert minutes_of(engine, ["int_a"], NOON + 1) == {"int_a": [Minute(NOON + _MINUTE, Counts(1), 10, 10)]}
 
 
+def took(entry: str, *latencies_ms: int, integration_id: str = "int_a") -> tuple[str, list[Outcome]]:
+    """Make an entry of events that were delivered after so many milliseconds each."""
+    events = [
+        EventTrace(f"{entry}-{place}", "policy.deny", NOON, NOON - one, 1)
+        for place, one in enumerate(latencies_ms)
+    ]
+    return entry, [Outcome(integration_id, Status.DELIVERED, NOON, None, None, events, 200)]
+
+
+def test_a_latency_counts_in_the_first_bucket_that_holds_it(engine: Engine) -> None:
+    """A bound belongs to its own bucket; what is slower than all of them counts in the last one."""
+    live(engine, "int_a")
+    record_entries(engine, [took("1-0", 0, 5, 6, 300_000, 300_001)], [])
+    [found] = latencies_by_type(engine).values()
+    in_each = dict(zip((*LATENCY_BUCKETS, None), found.counts, strict=True))
+
+    assert {bound: count for bound, count in in_each.items() if count} == {
+        0.005: 2,
+        0.01: 1,
+        300.0: 1,
+        None: 1,
+    }
+    assert (found.count, found.seconds) == (5, 600.012)
+    assert list(found.cumulative())[-2:] == [4, 5]
+
+
+def test_latencies_are_counted_once_and_by_type(engine: Engine) -> None:
+    """An entry that is recorded again adds nothing; a deleted one stays counted."""
+    live(engine, "int_a", "int_b")
+    entries = [took("1-0", 7, 8), took("2-0", 7, integration_id="int_b")]
+    for _ in range(2):
+        record_entries(engine, entries, [])
+    before = latencies_by_type(engine)
+    delete(engine, "int_b")
+    record_entries(engine, [*entries, took("3-0", 7)], [])
+
+    assert (before["splunk_hec"].count, before["splunk_hec"].seconds) == (3, 0.022)
+    assert latencies_by_type(engine)["splunk_hec"].count == 4
+
+
+def test_without_a_delivery_there_is_no_latency(engine: Engine) -> None:
+    """Neither of nothing, nor of what failed, nor of an integration that the ledger does not know."""
+    live(engine, "int_a")
+    settle(engine, 3, NOON, Status.DEAD)
+    record_entries(engine, [took("1-0", 7, integration_id="int_unknown")], [])
+
+    assert latencies_by_type(engine) == {"splunk_hec": Histogram.empty(len(LATENCY_BUCKETS))}
+
+
+def test_failed_attempts_are_counted_by_code(engine: Engine) -> None:
+    """What is to be repeated apart from what is dead; once each; what no request carried is no attempt."""
+    other = Failure(FailureCode.CONNECT_FAILED, "no answer", "wait")
+    unsent = Outcome("int_a", Status.RETRYING, NOON, other, NOON, [EventTrace("u", "x", 1, 1, 0)], sent=False)
+    entries = [
+        (
+            "1-0",
+            [outcome(["a", "b"], Status.RETRYING), outcome(["c"], Status.RETRYING, failure=other), unsent],
+        ),
+        ("2-0", [outcome(["a"], Status.RETRYING), outcome(["b"], Status.DEAD), outcome(["d"])]),
+    ]
+    for _ in range(2):
+        record_entries(engine, entries, [])
+    found = failures_of(engine, ["int_a", "int_b"])
+
+    assert found == {
+        "int_a": {
+            ("retrying", REFUSAL.code.value): 3,
+            ("retrying", FailureCode.CONNECT_FAILED.value): 1,
+            ("dead", REFUSAL.code.value): 1,
+        },
+        "int_b": {},
+    }
+    assert totals_of(engine, ["int_a"])["int_a"] == Counts(1, 4, 1)
+
+
+def test_a_batch_takes_no_more_statements_than_before(engine: Engine) -> None:
+    """Latencies stand in the row of the totals; failures cost one statement, where there are any."""
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    record_entries(engine, [took("1-0", 7, 8)], [])
+    delivered = len(asked)
+    record_entries(engine, [("2-0", [outcome(["a"]), outcome(["b"], Status.RETRYING)])], [])
+    writing = [one.split()[2] for one in asked if one.startswith("INSERT")]
+
+    assert writing[: writing.index("delivery_totals") + 1] == [
+        *("recorded_entries", "deliveries", "minute_counts", "delivery_totals")
+    ]
+    assert writing[4:].count("failure_totals") == 1
+    assert "failure_totals" not in writing[:4]
+    assert len(asked) > delivered
+
+
 @pytest.mark.parametrize("number", [1, 1000])
 def test_every_count_is_read_by_an_index(engine: Engine, number: int) -> None:
     """However many integrations there are."""
@@ -106,6 +201,7 @@ def test_every_count_is_read_by_an_index(engine: Engine, number: int) -> None:
         "totals": plan_of(engine, lambda asked: totals_of(asked, ids)),
         "minutes": plan_of(engine, lambda asked: minutes_of(asked, ids, NOON)),
         "counts": plan_of(engine, lambda asked: counts_since(asked, ids, NOON)),
+        "failures": plan_of(engine, lambda asked: failures_of(asked, ids)),
     }
 
     assert [name for name, plan in plans.items() if any(map(reads_all, plan))] == []

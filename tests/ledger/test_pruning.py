@@ -11,7 +11,15 @@ from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import pruning
 from worker.ledger.deliveries import find_deliveries
 from worker.ledger.engine import reading, writing
-from worker.ledger.pruning import PrunableKind, Pruned, Share, oldest_due, prunable_shares, prune_rows
+from worker.ledger.pruning import (
+    PrunableKind,
+    Pruned,
+    Share,
+    oldest_due,
+    oldest_rows,
+    prunable_shares,
+    prune_rows,
+)
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import create_replay, end_replay, find_replays
 from worker.ledger.schema import minute_counts, recorded_entries
@@ -207,3 +215,20 @@ def test_a_letter_of_a_redis_whose_clock_was_behind_counts_from_its_entry(engine
 
     [row] = all_dead_letters(engine)
     assert row.dead_ms == NOON
+
+
+def test_the_oldest_row_of_each_kind_is_known(engine: Engine) -> None:
+    """Of all integrations, deleted ones too; 0 where there is none. No table is read from end to end."""
+    live(engine, "int_a", "int_b")
+    for number, one in enumerate(("int_b", "int_a")):
+        deliver(engine, [f"e{number}"], settled_ms=NOON + number, integration_id=one)
+    bury(engine, "d1", dead_ms=NOON + 5)
+    bury(engine, "d2", dead_ms=NOON + 3)
+    found = oldest_rows(engine)
+
+    assert found[PrunableKind.DELIVERIES] == NOON
+    assert found[PrunableKind.MINUTE_COUNTS] == NOON
+    assert found[PrunableKind.DEAD_LETTERS] == NOON + 3
+    assert found[PrunableKind.RECORDED_ENTRIES] > 0
+    assert (found[PrunableKind.REPLAYS], found[PrunableKind.PARKED]) == (0, 0)
+    assert [line for line in plan_of(engine, oldest_rows) if reads_all(line)] == []

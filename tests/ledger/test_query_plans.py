@@ -15,6 +15,7 @@ from worker.ledger.dead_letters import (
     discard_dead_letters,
     find_dead_letters,
     invalid_since,
+    waiting_by_integration,
 )
 from worker.ledger.deliveries import find_deliveries
 from worker.ledger.recording import record_entries
@@ -48,6 +49,7 @@ QUESTIONS: Questions = {
     ),
     "event's deaths": lambda engine: dead_letter_history(engine, "e3", "int_a", "digest"),
     "replays of an integration": lambda engine: replays_of(engine, "int_a", 9, (NOON, "rpl_1")),
+    "letters that wait at each": waiting_by_integration,
     "minutes": lambda engine: minutes_of(engine, ["int_a", "int_b"], NOON),
 }
 _LATEST = (NOON, "1-0-0")
@@ -158,3 +160,16 @@ def test_problems_are_found_in_the_index_of_problems(filled: Engine) -> None:
     plans = _plans(filled, UNWELL)
 
     assert [name for name, plan in plans if "deliveries_unwell" in str(plan)] == list(UNWELL)
+
+
+def test_letters_that_wait_are_counted_by_their_integration(filled: Engine) -> None:
+    """In the index that holds no others; an invalid event has no integration."""
+    invalid = letter({"e": b"{"}, integration_id=None, cause=Cause.INVALID)
+    record_entries(filled, [], [("8-0", invalid), ("9-0", letter({"e4": b"{}"}, integration_id="int_b"))])
+    plan = plan_of(filled, waiting_by_integration)
+    before = waiting_by_integration(filled)
+    discard_dead_letters(filled, DeadLetterFilter(integration_id="int_b"), NOON)
+
+    assert "dead_letters_waiting" in str(plan)
+    assert before == {"int_a": 1, "int_b": 1}
+    assert waiting_by_integration(filled) == {"int_a": 1}

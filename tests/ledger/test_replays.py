@@ -28,6 +28,7 @@ from worker.ledger.replays import (
     end_replay,
     find_replays,
     get_replay,
+    replay_counts,
     replay_result,
     running_replays,
 )
@@ -178,6 +179,22 @@ def test_a_page_counts_once(filled: Engine) -> None:
     assert [mark_page(filled, page), mark_page(filled, page)] == [True, False]
     assert get_replay(filled, replay.id).replayed == 2
     assert events(filled, replay) == ["b1", "b2", "o1"]
+    assert replay_counts(filled) == ({"running": 1}, 2)
+
+
+def test_replayed_events_are_counted_beyond_their_replays(filled: Engine) -> None:
+    """Replays are pruned, and a total that falls would be taken for a restart."""
+    before = replay_counts(filled)
+    replay = replay_of(filled)
+    hand_over(filled, replay, 2)
+    hand_over(filled, replay, 1)
+    end_replay(filled, replay.id, ReplayState.DONE)
+    ended = replay_counts(filled)
+    prune_rows(filled, PrunableKind.REPLAYS, replay.created_ms + 1, 10)
+
+    assert before == ({}, 0)
+    assert ended == ({"done": 1}, 3)
+    assert replay_counts(filled) == ({}, 3)
 
 
 def test_what_was_delivered_meanwhile_is_not_replayed(filled: Engine) -> None:

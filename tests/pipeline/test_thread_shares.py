@@ -27,6 +27,22 @@ def test_a_tenant_alone_has_all_that_were_set() -> None:
     assert [taken(ThreadShares(pool_size(threads)), "a") for threads in settings] == settings
 
 
+def test_busy_threads_are_counted_by_queue() -> None:
+    """Those that carry out an order; one that waits for a thread holds none."""
+    shares = ThreadShares(pool_size(2))
+    held = [order("a", number) for number in range(2)]
+    other = TenantOrder(WorkOrder("b-0", 1, 1), "splunk_hec", "b")
+    for one in (*held, order("a", 9), other):
+        shares.take(one)
+    busy, waiting = shares.busy(), shares.waiting()
+    shares.give_back(held[0])
+    shares.give_back(other)
+
+    assert (shares.threads, waiting) == (3, 1)
+    assert busy == {"webhook": 2, "splunk_hec": 1}
+    assert shares.busy() == {"webhook": 1}
+
+
 def test_the_next_tenant_finds_a_free_thread() -> None:
     """Although tenants have taken what they could get, one after the other."""
     for greedy in (1, 2, 3, 4):

@@ -69,7 +69,7 @@ def _paths(routers: Iterable[APIRouter], prefix: str) -> Iterator[str]:
 
 def _metrics() -> list[str]:
     return sorted(
-        " ".join([one.name, *(INTEGRATION_LABELS if one.per_integration else ()), one.label]).rstrip()
+        " ".join([one.name, *(INTEGRATION_LABELS if one.per_integration else ()), *one.labels])
         for one in METRICS.all
     )
 

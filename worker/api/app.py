@@ -20,6 +20,7 @@ from worker.api.limits import sharing_refusals
 from worker.api.openapi import document_app
 from worker.api.problems import Problem, answer_problems, problem_of
 from worker.api.process import api_process, turning
+from worker.api.request_counts import MeasuredRequests, RequestCounts
 from worker.api.resources import Resources
 
 
@@ -134,4 +135,8 @@ def create_app(resources: Resources) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BoundedBodies, resources=resources)
     app.add_middleware(Wrapping)
+    counts = app.state.request_counts = RequestCounts()
+    counts.add_routes(ROUTERS, PREFIX)
+    counts.add_routes(TOP)
+    app.add_middleware(MeasuredRequests, counts=counts)
     return app

@@ -29,6 +29,7 @@ from worker.api.metrics import MetricsCollector
 from worker.api.openapi import problems
 from worker.api.pools import FLEET
 from worker.api.problems import Problem
+from worker.api.request_counts import RequestCounts
 from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.model.fleet_health import FleetHealth, Part
@@ -88,17 +89,17 @@ _WELL, _UNWELL = "ok", "not ok: `siem health` says why"
 class _Watch:
     """The health of the fleet, and its figures, as one process knows them."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: Resources, requests: RequestCounts) -> None:
         # Requests of tenants may take every connection of the engine that they share.
         own = replace(resources, engine=resources.reserve)
-        self.metrics = CachedValue("metrics", MetricsCollector(own).scrape)
+        self.metrics = CachedValue("metrics", MetricsCollector(own, requests).scrape)
         self.health = CachedValue("readiness", HealthService(own.engine, own.client, own.config).fleet)
 
 
 async def _watch(request: Request, resources: Shared) -> _Watch:
     state = request.app.state
     if not hasattr(state, "watch"):
-        state.watch = _Watch(resources)
+        state.watch = _Watch(resources, state.request_counts)
     watch: _Watch = state.watch
     return watch
 

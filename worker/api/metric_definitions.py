@@ -4,22 +4,26 @@ Without more, a metric comes from Redis. Names, labels and units stay what they 
 rest on them. `worker.api.metric_registry` says when one has samples; `worker.api.metrics` finds its values.
 """
 
-from worker.api.limits import RefusalReason
+from worker.api.integration_metric_definitions import INTEGRATIONS
 from worker.api.metric_registry import MetricRegistry
+from worker.api.process_metric_definitions import PROCESS
 from worker.broker.conflicts import ConflictKind
-from worker.broker.heartbeat import API, ROLES
 from worker.integrations import destination_types
-from worker.model.fleet_health import worker_role
-from worker.model.health import ERROR_RATE, LATENCY, RETRY_RATE, State
-from worker.model.orders import MessageFault
-from worker.model.outages import Resource
+from worker.ledger.pruning import PrunableKind
+from worker.model.histograms import LATENCY_BUCKETS
+from worker.model.replays import ReplayState
 from worker.model.sources import Source
 
 _DATABASE = (Source.DATABASE,)
-_BOTH = (Source.REDIS, Source.DATABASE)
+
+
+def what_of(kind: PrunableKind) -> str:
+    """Return what a kind of rows is called in a label."""
+    return kind.name.lower()
+
 
 METRICS = MetricRegistry()
-_of_fleet, _of_integrations = METRICS.of_fleet, METRICS.of_integrations
+_of_fleet = METRICS.of_fleet
 
 REDIS_UP = _of_fleet(
     "siem_redis_up",
@@ -62,6 +66,30 @@ REDIS_CONFIG_UNKNOWN = _of_fleet(
     "1: allow CONFIG GET and INFO, or check it by hand.",
     label="check",
 )
+REDIS_MEMORY = _of_fleet(
+    "siem_redis_memory_bytes",
+    "Bytes that Redis uses; left out where it does not say.",
+    "Above 80 % of its limit: find out what waits, with `siem status`, or raise the limit.",
+    sparse=True,
+)
+REDIS_MEMORY_LIMIT = _of_fleet(
+    "siem_redis_memory_limit_bytes",
+    "Bytes that Redis may use (`maxmemory`), 0 without a limit; left out where it does not say.",
+    "0: set `maxmemory` below what the host can give.",
+    sparse=True,
+)
+REDIS_EVICTED = _of_fleet(
+    "siem_redis_evicted_keys_total",
+    "Keys that Redis deleted for lack of memory since it was started; left out where it does not say.",
+    "Not 0: accepted events may be gone. Set `maxmemory-policy noeviction`.",
+    sparse=True,
+)
+REDIS_EPOCHS = _of_fleet(
+    "siem_redis_epoch_changes_total",
+    "How often Redis was found emptied, replaced or rolled back.",
+    "Rising: see `siem redis losses` for what is missing.",
+    _DATABASE,
+)
 CLOCK_SKEW = _of_fleet(
     "siem_clock_skew_seconds",
     "Seconds by which the clock of a process is ahead of that of Redis; its host is named if a token is set.",
@@ -72,6 +100,22 @@ RETENTION_REFUSED = _of_fleet(
     "siem_retention_refused",
     "Whether something is old enough to be pruned and is kept.",
     "1: see `siem health` for the reason, then `siem db prune --dry-run`, and `--confirm`.",
+)
+RETENTION_OLDEST = _of_fleet(
+    "siem_retention_oldest_seconds",
+    "Age of the oldest row of each kind in the database; 0 without any. It may be a minute old.",
+    "Well above `siem_retention_limit_seconds`: nothing is pruned. Check the recorders' log.",
+    _DATABASE,
+    label="what",
+    values=map(what_of, PrunableKind),
+)
+RETENTION_LIMIT = _of_fleet(
+    "siem_retention_limit_seconds",
+    "For how long rows of each kind are kept, by the settings of the process that is scraped.",
+    "Different between processes: give all of them the same SIEM_KEEP_ settings.",
+    (),
+    label="what",
+    values=map(what_of, PrunableKind),
 )
 INGRESS_ENTRIES = _of_fleet(
     "siem_ingress_entries",
@@ -110,41 +154,6 @@ CONFLICTS = _of_fleet(
     label="kind",
     values=ConflictKind,
 )
-PROCESSES = _of_fleet(
-    "siem_processes",
-    "Living processes of each role; a killed one is missed within 3 s.",
-    "0 of a role that you need: start one.",
-    label="role",
-    values=(*ROLES, API),
-)
-PROCESSES_SHORT = _of_fleet(
-    "siem_processes_short",
-    "Processes that are short of a resource, in each of their roles.",
-    "Not 0: raise that limit (as LimitNOFILE=), or start further processes.",
-    label="resource",
-    values=Resource,
-)
-QUEUE_ORDERS = _of_fleet(
-    "siem_queue_orders",
-    "Work orders that wait in each queue of Celery.",
-    "Growing: workers of this type are away or busy. Start more of them.",
-    label="queue",
-    values=destination_types(),
-)
-QUEUE_OLDEST = _of_fleet(
-    "siem_queue_oldest_seconds",
-    "How long the oldest work order has waited that no worker has taken, in each queue of Celery.",
-    "Above SIEM_HEALTH_LAG: no worker of this type takes orders. Start or restart one.",
-    label="queue",
-    values=destination_types(),
-)
-NOT_CONSUMING = _of_fleet(
-    "siem_workers_not_consuming",
-    "Living workers that do not consume the queue of their role (`cancel_consumer`); they are not ready.",
-    "Not 0: restart them, or have them consume it again with `celery control add_consumer`.",
-    label="role",
-    values=map(worker_role, destination_types()),
-)
 EVENTS = {
     "published": _of_fleet(
         "siem_events_published_total",
@@ -168,88 +177,29 @@ EVENTS = {
     ),
     "renumbered": INGRESS_RENUMBERED,
 }
-MESSAGES_REFUSED = _of_fleet(
-    "siem_messages_refused_total",
-    "Messages to workers that were dropped because they were no work orders.",
-    "Rising: check who else may write to Redis.",
-    label="reason",
-    values=MessageFault,
+DELIVERY_LATENCY = _of_fleet(
+    "siem_delivery_latency_seconds",
+    "Seconds from the publication of an event to its acceptance by a destination, replays included.",
+    "Many above your objective: see which integration is late in `siem_integration_latency_seconds`.",
+    _DATABASE,
+    label="type",
+    values=destination_types(),
+    buckets=LATENCY_BUCKETS,
 )
-API_REFUSED = _of_fleet(
-    "siem_api_refused_total",
-    "Requests and connections that the API refused because a client used more than its share.",
-    "Rising: see the log of the API for the client. Start more processes of the API if it is all of them.",
-    label="reason",
-    values=RefusalReason,
+REPLAYS = _of_fleet(
+    "siem_replays",
+    "Replays by state, those that are kept.",
+    "`running` not 0 for long: see `siem replays list`.",
+    _DATABASE,
+    label="state",
+    values=ReplayState,
 )
-
-BACKLOG = _of_integrations(
-    "backlog_events",
-    "Events in Redis that are not settled.",
-    "Growing: the destination is slower than its events. Check its breaker and latency with `siem doctor`.",
-)
-OLDEST = _of_integrations(
-    "oldest_event_seconds",
-    "How long the oldest of these events has waited; 0 without any.",
-    "Above SIEM_HEALTH_OLDEST: deliveries are late. Do as for its backlog.",
-)
-PARKED = _of_integrations(
-    "parked_events",
-    "Events moved to the database because the backlog had no room, or the integration is paused.",
-    "Not 0: they return by themselves. Check why the destination does not take them, or resume it.",
+REPLAYED_EVENTS = _of_fleet(
+    "siem_replayed_events_total",
+    "Dead letters that replays have handed over to be sent again.",
+    "Rising beside the dead: they die again. Correct the cause first.",
     _DATABASE,
 )
-BREAKER = _of_integrations(
-    "breaker_open",
-    "Whether its circuit breaker is open, so that only a probe is sent.",
-    "1: run `siem doctor` with its name.",
-)
-STATE = _of_integrations(
-    "state",
-    "1 for the state that was reported last, 0 for the others.",
-    "`failing` or `degraded` is 1: see `siem health` for the reason.",
-    label="state",
-    values=(state for state in State if state is not State.UNKNOWN),
-)
-TOTALS = {
-    "delivered": _of_integrations(
-        "delivered_total",
-        "Events that were delivered.",
-        "Flat while the backlog grows: run `siem doctor` with its name.",
-        _DATABASE,
-    ),
-    "retried": _of_integrations(
-        "retried_total",
-        "Attempts that failed and are repeated; an event counts each time.",
-        "Rising beside the delivered: the destination is unstable. See `siem deliveries --failed`.",
-        _DATABASE,
-    ),
-    "dead": _of_integrations(
-        "dead_total",
-        "Events that became dead letters.",
-        "Rising: see `siem dead-letters list`, correct the cause, then replay them.",
-        _DATABASE,
-    ),
-}
-ERRORS = _of_integrations(
-    "error_ratio",
-    f"Over SIEM_HEALTH_WINDOW: {ERROR_RATE}. With a thousand integrations it may be a minute old.",
-    "From 0.05 on it is degraded, from 0.5 on failing: do as for its dead letters.",
-    _BOTH,
-    sparse=True,
-)
-RETRIES = _of_integrations(
-    "retry_ratio",
-    f"Over SIEM_HEALTH_WINDOW: {RETRY_RATE}. With a thousand integrations it may be a minute old.",
-    "From 0.2 on it is degraded: do as for the attempts that are repeated.",
-    _BOTH,
-    sparse=True,
-)
-LATENCIES = _of_integrations(
-    "latency_seconds",
-    f"In seconds, {LATENCY}. With a thousand integrations it may be a minute old.",
-    "High at 0.5: check the destination, or give it more slots. High at 0.99 only: check its retries.",
-    _BOTH,
-    label="quantile",
-    sparse=True,
-)
+
+METRICS.include(PROCESS)
+METRICS.include(INTEGRATIONS)

@@ -5,76 +5,55 @@ metric that says so, and only what comes from it is left out (`worker.api.metric
 """
 
 import hashlib
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.registry import Collector
 
+from worker import __version__
+from worker.api import integration_metric_definitions as of_integrations
 from worker.api import metric_definitions as metrics
+from worker.api import process_metric_definitions as of_processes
+from worker.api.ledger_metrics import HealthMetrics, Labels, LedgerMetrics
 from worker.api.limits import REFUSED_REQUESTS
+from worker.api.request_counts import RequestCounts
 from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.background.redis_monitor import RedisReport
 from worker.broker.clocks import skews
 from worker.broker.conflicts import conflicts, count_by_kind
-from worker.broker.fleet import living_processes
+from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.health_events import HealthEvents
-from worker.broker.heartbeat import short_processes
+from worker.broker.heartbeat import ROLES, short_processes, threads_by_queue
 from worker.broker.ingress import counters
 from worker.broker.notices import PruningRefusals, recorder_stall
 from worker.broker.order_queues import REFUSED_MESSAGES
-from worker.broker.redis_stats import RedisStats
-from worker.ledger.counts import totals_of
-from worker.ledger.parked import ParkedStore
-from worker.model.health import IntegrationHealth, ParkedStats, Subject
+from worker.broker.order_waits import ORDER_WAITS
+from worker.broker.redis_server import redis_info
+from worker.broker.redis_stats import RedisStats, leased_slots
+from worker.integrations import destination_types
+from worker.model.fleet_health import worker_role
+from worker.model.health import Subject
 from worker.model.redis_checks import CheckStatus, RedisCheck
 from worker.model.redis_marks import Loss
 from worker.model.sources import MissingSources, Source
 
-#: Health takes at most this share of a process's time: of a thousand integrations it takes seconds.
-_SHARE = 0.05
-_QUANTILES = (("0.5", "p50"), ("0.95", "p95"), ("0.99", "p99"))
-
-#: The labels of each integration, by its id.
-Labels = Mapping[str, dict[str, str]]
+#: Stands for the release where all who reach the API may read this.
+_HIDDEN = "hidden"
 
 
-class HealthMetrics:
-    """The health of all integrations, computed again when that is due; one thread at a time."""
-
-    def __init__(self, health: HealthService) -> None:
-        """Compute when first asked."""
-        self._health = health
-        self._found: Sequence[IntegrationHealth] = ()
-        self._next = 0.0
-
-    def collect(self, labels: Labels) -> list[Metric]:
-        """Return the metrics of these integrations. Raises BrokerUnavailable, LedgerUnavailable."""
-        known = [(labels[one.integration_id], one) for one in self._fresh() if one.integration_id in labels]
-        return [
-            metrics.ERRORS.with_samples(
-                (own, one.error_rate) for own, one in known if one.error_rate is not None
-            ),
-            metrics.RETRIES.with_samples(
-                (own, one.retry_rate) for own, one in known if one.retry_rate is not None
-            ),
-            metrics.LATENCIES.with_samples(
-                (own | {"quantile": quantile}, getattr(one.latency, name) / 1000)
-                for own, one in known
-                if one.latency
-                for quantile, name in _QUANTILES
-            ),
-        ]
-
-    def _fresh(self) -> Sequence[IntegrationHealth]:
-        began = time.monotonic()
-        if began >= self._next:
-            self._found = self._health.all(None)
-            ended = time.monotonic()
-            self._next = ended + (ended - began) / _SHARE
-        return self._found
+def request_metrics(requests: RequestCounts) -> list[Metric]:
+    """Return what this process has answered."""
+    names = (of_processes.API_REQUESTS.label, *of_processes.API_REQUESTS.others)
+    return [
+        of_processes.API_REQUESTS.with_samples(
+            (dict(zip(names, answer, strict=True)), count)
+            for answer, count in sorted(requests.answers().items())
+        ),
+        of_processes.API_SECONDS.with_histograms(requests.times()),
+    ]
 
 
 def redis_config_metrics(checks: Sequence[RedisCheck]) -> list[Metric]:
@@ -85,6 +64,26 @@ def redis_config_metrics(checks: Sequence[RedisCheck]) -> list[Metric]:
             {one.name: int(one.standing is CheckStatus.UNKNOWN) for one in checks}
         ),
     ]
+
+
+def redis_memory_metrics(info: Mapping[str, Any] | None) -> list[Metric]:
+    """Return what Redis says of its memory in INFO; without samples where it does not say."""
+    fields = info or {}
+    return [
+        metric.with_samples([({}, fields[name])] if name in fields else ())
+        for metric, name in (
+            (metrics.REDIS_MEMORY, "used_memory"),
+            (metrics.REDIS_MEMORY_LIMIT, "maxmemory"),
+            (metrics.REDIS_EVICTED, "evicted_keys"),
+        )
+    ]
+
+
+def processes_needed(known: Collection[Subject]) -> dict[str, int]:
+    """Return for each role whether events need it: of workers, those for what is enabled."""
+    types = {one.type for one in known if one.enabled}
+    workers = {worker_role(kind): int(kind in types) for kind in destination_types()}
+    return dict.fromkeys(ROLES, 1) | workers
 
 
 def redis_loss_metrics(losses: Sequence[Loss]) -> list[Metric]:
@@ -104,14 +103,16 @@ def anonymous(process: str) -> str:
 class MetricsCollector(Collector):
     """The metrics of the fleet, as one process finds them; one thread at a time asks for them."""
 
-    def __init__(self, resources: Resources) -> None:
-        """Ask what the doors share."""
+    def __init__(self, resources: Resources, requests: RequestCounts) -> None:
+        """Ask what the doors share; `requests` are those of this process."""
         self._resources = resources
+        self._requests = requests
         self._client = resources.client
         self._signs = RedisStats(resources.client)
         self._redis = RedisReport(resources.engine, resources.client, resources.config)
         self._health = HealthService(resources.engine, resources.client, resources.config)
         self._health_metrics = HealthMetrics(self._health)
+        self._ledger = LedgerMetrics(resources.engine, resources.config)
 
     def scrape(self) -> bytes:
         """Return the text of one scrape."""
@@ -123,15 +124,17 @@ class MetricsCollector(Collector):
         known = self._health.known_subjects(gaps)
         labels = {one.id: {"integration": one.id, "tenant": one.tenant_id, "type": one.type} for one in known}
         groups: tuple[tuple[Source, Callable[[], list[Metric]]], ...] = (
-            (Source.REDIS, self._fleet),
+            (Source.REDIS, lambda: self._fleet(known)),
             (Source.REDIS, lambda: redis_config_metrics(self._redis.checks())),
+            (Source.REDIS, lambda: redis_memory_metrics(redis_info(self._client))),
             (Source.REDIS, self._conflicts),
             (Source.REDIS, self._clocks),
             (Source.DATABASE, lambda: redis_loss_metrics(self._redis.losses())),
             (Source.REDIS, self._counters),
             (Source.REDIS, lambda: self._backlogs(known, labels)),
-            (Source.DATABASE, lambda: self._parked(labels)),
-            (Source.DATABASE, lambda: self._totals(labels)),
+            (Source.REDIS, lambda: self._slots(labels)),
+            (Source.DATABASE, self._ledger.of_fleet),
+            (Source.DATABASE, lambda: self._ledger.of_integrations(labels)),
             # Remembered for longer than it takes to lose one of its sources.
             (
                 Source.DATABASE,
@@ -145,36 +148,63 @@ class MetricsCollector(Collector):
         return [
             metrics.REDIS_UP.of(int(Source.REDIS not in gaps.errors)),
             metrics.DATABASE_UP.of(int(Source.DATABASE not in gaps.errors)),
+            *self._ledger.limits(),
+            *request_metrics(self._requests),
             *found,
         ]
 
-    def _fleet(self) -> list[Metric]:
-        signs, stall = self._signs.of_fleet(), recorder_stall(self._client)
-        short = Counter(resource.value for _, resource in short_processes(living_processes(self._client)))
+    def _fleet(self, known: Sequence[Subject]) -> list[Metric]:
+        signs, stall, living = (
+            self._signs.of_fleet(),
+            recorder_stall(self._client),
+            living_processes(self._client),
+        )
+        threads, busy = threads_by_queue(living)
+        short = Counter(resource.value for _, resource in short_processes(living))
         return [
+            of_processes.PROCESSES_NEEDED.of(processes_needed(known)),
+            of_processes.BUILD_INFO.of(dict.fromkeys(self._releases(living), 1)),
             metrics.INGRESS_ENTRIES.of(signs.to_route.entries),
             metrics.INGRESS_OLDEST.of(signs.to_route.seconds(signs.now_ms)),
             metrics.RECORDER_ENTRIES.of(signs.to_record.entries),
             metrics.RECORDER_OLDEST.of(signs.to_record.seconds(signs.now_ms)),
             metrics.UNRECORDABLE.of(signs.unrecordable),
-            metrics.PROCESSES.of(signs.processes),
-            metrics.PROCESSES_SHORT.of(short),
-            metrics.QUEUE_ORDERS.of({kind: one.entries for kind, one in signs.queues.items()}),
-            metrics.QUEUE_OLDEST.of({kind: one.seconds(signs.now_ms) for kind, one in signs.queues.items()}),
-            metrics.NOT_CONSUMING.of(signs.not_consuming),
+            of_processes.PROCESSES.of(signs.processes),
+            of_processes.PROCESSES_SHORT.of(short),
+            of_processes.QUEUE_ORDERS.of({kind: one.entries for kind, one in signs.queues.items()}),
+            of_processes.QUEUE_OLDEST.of(
+                {kind: one.seconds(signs.now_ms) for kind, one in signs.queues.items()}
+            ),
+            of_processes.NOT_CONSUMING.of(signs.not_consuming),
+            of_processes.WORKER_THREADS.of(threads),
+            of_processes.WORKER_THREADS_BUSY.of(busy),
             metrics.DATABASE_WRITABLE.of(int(stall is None)),
         ]
 
     def _counters(self) -> list[Metric]:
         return [
             *(metrics.EVENTS[name].of(count) for name, count in counters(self._client).items()),
-            metrics.MESSAGES_REFUSED.of(REFUSED_MESSAGES.read(self._client)),
-            metrics.API_REFUSED.of(REFUSED_REQUESTS.read(self._client)),
+            of_processes.MESSAGES_REFUSED.of(REFUSED_MESSAGES.read(self._client)),
+            of_processes.ORDER_WAIT.with_histograms(ORDER_WAITS.read(self._client)),
+            of_processes.API_REFUSED.of(REFUSED_REQUESTS.read(self._client)),
         ]
+
+    def _releases(self, living: Collection[LivingProcess]) -> set[str]:
+        if self._is_open:
+            return {_HIDDEN}
+        return {__version__, *(one.report.release for one in living if one.report and one.report.release)}
+
+    def _slots(self, labels: Labels) -> list[Metric]:
+        leased = leased_slots(self._client)
+        return [of_integrations.SLOTS.with_samples((own, leased[one]) for one, own in labels.items())]
+
+    @property
+    def _is_open(self) -> bool:
+        return not self._resources.config.metrics_token.get_secret_value()
 
     def _clocks(self) -> list[Metric]:
         found, refused = skews(self._client), PruningRefusals(self._client).all()
-        if not self._resources.config.metrics_token.get_secret_value():
+        if self._is_open:
             # Every client of the API may read this: it must not learn the names of hosts.
             found = {anonymous(name): skew for name, skew in found.items()}
         return [metrics.CLOCK_SKEW.of(found), metrics.RETENTION_REFUSED.of(int(bool(refused)))]
@@ -188,27 +218,16 @@ class MetricsCollector(Collector):
         each = [(own, stats[one]) for one, own in labels.items()]
         states = {one: change.state.value for one, change in HealthEvents(self._client).known().items()}
         return [
-            metrics.BACKLOG.with_samples((own, one.backlog_events) for own, one in each),
-            metrics.OLDEST.with_samples((own, _waited(one.waiting_since_ms, now_ms)) for own, one in each),
-            metrics.BREAKER.with_samples((own, int(one.breaker is not None)) for own, one in each),
-            metrics.STATE.with_samples(
+            of_integrations.BACKLOG.with_samples((own, one.backlog_events) for own, one in each),
+            of_integrations.OLDEST.with_samples(
+                (own, _waited(one.waiting_since_ms, now_ms)) for own, one in each
+            ),
+            of_integrations.BREAKER.with_samples((own, int(one.breaker is not None)) for own, one in each),
+            of_integrations.STATE.with_samples(
                 (own | {"state": state}, int(states.get(one) == state))
                 for one, own in labels.items()
-                for state in metrics.STATE.values
+                for state in of_integrations.STATE.values
             ),
-        ]
-
-    def _parked(self, labels: Labels) -> list[Metric]:
-        parked, none = ParkedStore(self._resources.engine).counts(), ParkedStats()
-        return [
-            metrics.PARKED.with_samples((own, parked.get(one, none).events) for one, own in labels.items())
-        ]
-
-    def _totals(self, labels: Labels) -> list[Metric]:
-        totals = totals_of(self._resources.engine, list(labels))
-        return [
-            metric.with_samples((own, getattr(totals[one], name)) for one, own in labels.items())
-            for name, metric in metrics.TOTALS.items()
         ]
 
 

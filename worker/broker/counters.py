@@ -28,10 +28,10 @@ class SharedCounters:
         self._lock, self._flushing = threading.Lock(), threading.Lock()
         self._new: Counter[str] = Counter()
 
-    def add(self, name: str) -> None:
-        """Count one more, without asking Redis."""
+    def add(self, name: str, number: int = 1) -> None:
+        """Count one more, or so many, without asking Redis."""
         with self._lock:
-            self._new[name] += 1
+            self._new[name] += number
 
     def flush(self, client: "redis.Redis") -> None:
         """Add what is new to the counts in Redis, full or not. Raises BrokerUnavailable, RedisError."""

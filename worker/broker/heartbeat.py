@@ -206,6 +206,7 @@ def wait_for_roles(client: redis.Redis, roles: Collection[str], seconds: float) 
 
 
 _SHORT_OF, _CONNECTIONS, _NOT_CONSUMED = "short_of", "connections", "not_consumed"
+_THREADS, _BUSY = "threads", "busy_threads"
 #: No more destinations than this are reported.
 _MOST = 1000
 
@@ -219,6 +220,26 @@ def process_facts() -> Mapping[str, Any]:
 def consuming_facts(started: Collection[str], consumed: Collection[str]) -> Mapping[str, Any]:
     """Return which queues a worker was started for and does not consume any more by remote control."""
     return {_NOT_CONSUMED: sorted(set(started) - set(consumed))}
+
+
+def thread_facts(threads: int, busy: Mapping[str, int]) -> Mapping[str, Any]:
+    """Return how many threads a worker has for all its queues, and how many are busy for each."""
+    return {_THREADS: threads, _BUSY: dict(busy)}
+
+
+def threads_by_queue(living: Iterable[LivingProcess]) -> tuple[Counter[str], Counter[str]]:
+    """Return how many threads the workers of each queue have, and how many of these carry out its orders.
+
+    The threads of a worker of several queues count in each. Of an earlier release nothing is known.
+    """
+    queues = {worker_role(kind): kind for kind in destination_types()}
+    threads, busy = Counter[str](), Counter[str]()
+    for one in living:
+        if (queue := queues.get(one.role)) is not None:
+            threads[queue] += _fact_of(one, _THREADS, int)
+            held = _fact_of(one, _BUSY, dict).get(queue, 0)
+            busy[queue] += held if isinstance(held, int) else 0
+    return threads, busy
 
 
 def consumes(process: LivingProcess) -> bool:

@@ -94,6 +94,7 @@
 |                              |        | the beginning; `refused:<fault>`: messages to workers that     |
 |                              |        | were dropped (`worker.broker.order_queues`);                   |
 |                              |        | `api_refused:<reason>`: requests (`worker.api.limits`);        |
+|                              |        | `order_wait:<queue>:<bucket>` (`worker.broker.order_waits`);   |
 |                              |        | `renumbered`:                                                  |
 |                              |        | how often `siem:events` was moved aside; `added_before`:       |
 |                              |        | entries that it was given until then, less those that were     |

@@ -60,6 +60,9 @@ class _Headers(msgspec.Struct):
     eta: Annotated[datetime, Meta(tz=True)] | None = None
     expires: None = None
     compression: None = None
+    # When it was issued (`worker.broker.order_queues`), and whether it came back since: of no consequence.
+    siem_issued_ms: Any = None
+    redelivered: Any = False
 
 
 class _Encoding(msgspec.Struct):
@@ -116,14 +119,15 @@ def read_unacknowledged(stored: bytes) -> tuple[str, bytes]:
     """
     try:
         message, _, _ = _read_stored(stored)
-        return _order(bytes(message))
+        # It is given out again: since when it waits is not known any more.
+        return _order(bytes(message), is_new=False)
     except _UNREADABLE as error:
         raise InvalidMessage(MessageFault.UNACKNOWLEDGED, str(error)) from None
     except InvalidMessage as error:
         raise InvalidMessage(MessageFault.UNACKNOWLEDGED, error.words) from None
 
 
-def _order(raw: bytes) -> tuple[str, bytes]:
+def _order(raw: bytes, *, is_new: bool = True) -> tuple[str, bytes]:
     """Return type and order of a message, written again. Raises InvalidMessage."""
     if len(raw) > LONGEST_ORDER:
         raise InvalidMessage(MessageFault.TOO_LONG, f"{len(raw)} bytes")
@@ -140,7 +144,8 @@ def _order(raw: bytes) -> tuple[str, bytes]:
         _, arguments, _ = _read_body(base64.b64decode(message.body, validate=True))
     except _UNREADABLE as error:
         raise InvalidMessage(MessageFault.NO_ORDER, str(error)) from None
-    return kind, _written(kind, message.headers, msgspec.structs.asdict(arguments))
+    headers = message.headers if is_new else msgspec.structs.replace(message.headers, redelivered=True)
+    return kind, _written(kind, headers, msgspec.structs.asdict(arguments))
 
 
 def _written(kind: str, headers: _Headers, arguments: dict[str, Any]) -> bytes:
@@ -165,6 +170,7 @@ def _written(kind: str, headers: _Headers, arguments: dict[str, Any]) -> bytes:
                 "argsrepr": "()",
                 "kwargsrepr": repr(arguments),
                 "origin": "",
+                **_issued(headers),
             },
             "properties": {
                 "correlation_id": headers.id,
@@ -177,6 +183,13 @@ def _written(kind: str, headers: _Headers, arguments: dict[str, Any]) -> bytes:
             },
         }
     )
+
+
+def _issued(headers: _Headers) -> dict[str, int]:
+    """Return the header that says when it was issued, of an order that is new and due at once."""
+    issued_ms = headers.siem_issued_ms
+    is_known = type(issued_ms) is int and 0 <= issued_ms <= _LARGEST
+    return {"siem_issued_ms": issued_ms} if is_known and not (headers.eta or headers.redelivered) else {}
 
 
 class _Clock(msgspec.Struct):

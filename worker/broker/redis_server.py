@@ -29,7 +29,7 @@ def read_facts(client: "redis.Redis") -> RedisFacts:
     with broker_errors():
         largest = server_setting(client, "proto-max-bulk-len") or ""
         return RedisFacts(
-            _info(client),
+            redis_info(client),
             server_setting(client, "appendfsync"),
             _integrations(client),
             _ids(client),
@@ -45,6 +45,16 @@ def _integrations(client: "redis.Redis") -> int:
         return 0
 
 
+def redis_info(client: "redis.Redis") -> dict[str, Any] | None:
+    """Return the fields of INFO; None where that is forbidden. Raises BrokerUnavailable."""
+    with broker_errors():
+        try:
+            found: dict[str, Any] = client.info()
+        except ResponseError:
+            return None
+        return found
+
+
 def maxmemory(client: "redis.Redis") -> int | None:
     """Return how much memory Redis may take, in bytes; None where it may take any, or does not say.
 
@@ -57,14 +67,6 @@ def maxmemory(client: "redis.Redis") -> int | None:
             return None
     limit = found.get("maxmemory")
     return limit if isinstance(limit, int) and limit else None
-
-
-def _info(client: "redis.Redis") -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = client.info()
-    except ResponseError:
-        return None
-    return found
 
 
 def _ids(client: "redis.Redis") -> IngressIds | None:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.clocks import EARLIEST_MS, aside_entries, earliest_ms, redis_now_ms
@@ -147,6 +148,17 @@ def _read_document(value: bytes) -> _Document | None:
         return _document.decode(value)
     except DAMAGED:
         return None
+
+
+def leased_slots(client: "redis.Redis") -> Counter[str]:
+    """Count the slots in use of each integration; none if that is damaged. Raises BrokerUnavailable."""
+    with broker_errors():
+        try:
+            found: Any = client.zrange(keys.LEASES, 0, -1)
+        except ResponseError as error:
+            require_usable(error)
+            return Counter()  # a sweeper moves it away, and says so
+    return Counter(member.decode(errors="replace").rpartition("/")[0] for member in found)
 
 
 def processes_at_work(client: "redis.Redis") -> Counter[str]:

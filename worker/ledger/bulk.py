@@ -12,10 +12,10 @@ from sqlalchemy import Column, Connection, Table, select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from worker.ledger.attempts import attempts
-from worker.ledger.counts import delivery_totals
+from worker.ledger.counts import delivery_totals, failure_totals
 from worker.ledger.engine import chunks
 from worker.ledger.rows import Row
-from worker.ledger.schema import dead_letters, deliveries, minute_counts, recorded_entries
+from worker.ledger.schema import dead_letters, deliveries, ledger_totals, minute_counts, recorded_entries
 
 _POSTGRES = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's dialects have no types
 
@@ -35,6 +35,8 @@ def _overwritten(table: Table, *but: str) -> str:
 
 
 def _added(table: Table, *names: str) -> str:
+    """Return what adds the new values to those that are there, of all columns but the key, or of these."""
+    names = names or tuple(column.name for column in table.c if not column.primary_key)
     return ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in names)
 
 
@@ -58,7 +60,17 @@ COUNTS = Upsert(
 TOTALS = Upsert(
     delivery_totals,
     tuple(delivery_totals.c.keys()),
-    "ON CONFLICT (integration_id) DO UPDATE SET " + _added(delivery_totals, "delivered", "retried", "dead"),
+    f"ON CONFLICT (integration_id) DO UPDATE SET {_added(delivery_totals)}",
+)
+FAILURES = Upsert(
+    failure_totals,
+    tuple(failure_totals.c.keys()),
+    f"ON CONFLICT (integration_id, status, error_code) DO UPDATE SET {_added(failure_totals)}",
+)
+LEDGER_TOTALS = Upsert(
+    ledger_totals,
+    tuple(ledger_totals.c.keys()),
+    f"ON CONFLICT (name) DO UPDATE SET {_added(ledger_totals)}",
 )
 #: Columns of a dead letter that say what was done about it.
 _LATER = {"state", "state_ms", "replay_id"}

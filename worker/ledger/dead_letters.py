@@ -128,6 +128,13 @@ def count_letters(
     )
 
 
+def waiting_by_integration(engine: Engine) -> dict[str, int]:
+    """Return how many letters of each integration wait: reads the index of those that wait, and no row."""
+    wanted = select(_letter.integration_id, func.count()).where(WAITS).group_by(_letter.integration_id)
+    with reading(engine) as connection:
+        return {one: count for one, count in connection.execute(wanted) if one is not None}
+
+
 def discard_dead_letters(engine: Engine, asked: DeadLetterFilter, upto_ms: int) -> int:
     """Let those that are meant wait no longer, and return how many; one that died after `upto_ms` is not.
 

@@ -30,7 +30,15 @@ from sqlalchemy import (
 from worker.ledger.attempts import attempts
 from worker.ledger.dead_letters import WAITS
 from worker.ledger.engine import distinct_values, reading, writing
-from worker.ledger.schema import dead_letters, deliveries, minute_counts, parked, recorded_entries, replays
+from worker.ledger.schema import (
+    dead_letters,
+    deliveries,
+    integrations,
+    minute_counts,
+    parked,
+    recorded_entries,
+    replays,
+)
 from worker.model.deliveries import Status
 from worker.model.outcomes import key_of_reused
 from worker.model.replays import LetterState, ReplayState
@@ -113,6 +121,24 @@ def oldest_due(engine: Engine, kind: PrunableKind, before_ms: int) -> int | None
             return None
         found: int | None = connection.execute(aged.with_only_columns(plan.age).limit(1)).scalar_one_or_none()
     return found
+
+
+def oldest_rows(engine: Engine) -> dict[PrunableKind, int]:
+    """Return the age of the oldest row of each kind, in ms; 0 for a kind that has none.
+
+    Also of those that may not go. Raises LedgerUnavailable.
+    """
+    with reading(engine) as connection:
+        return {kind: connection.execute(_oldest(plan)).scalar_one() or 0 for kind, plan in _PLANS.items()}
+
+
+def _oldest(plan: _Plan) -> Select[Any]:
+    if plan.by is None:
+        return select(func.min(plan.age))
+    # From the near end of each integration's part of the index: rows of none that ever was are left out.
+    home = integrations.c.id
+    of_one = select(func.min(plan.age)).where(plan.by == home).correlate(integrations).scalar_subquery()
+    return select(func.min(of_one)).select_from(integrations)
 
 
 def prunable_shares(engine: Engine, kind: PrunableKind, before_ms: int) -> list[Share]:

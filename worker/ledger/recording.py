@@ -17,6 +17,7 @@ from worker.ledger.bulk import (
     ATTEMPTS,
     COUNTS,
     DEAD_LETTERS,
+    FAILURES,
     SETTLEMENTS,
     TOTALS,
     claim_entries,
@@ -34,7 +35,6 @@ from worker.ledger.rows import (
     first_contents,
     newest_only,
     settlement_rows,
-    total_rows,
     with_other_content,
 )
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
@@ -118,18 +118,19 @@ def _recorded(
     now_ms = _stamp_ms([*settled, *letters, *chunks])
     fresh = claim_entries(connection, names, now_ms)
     fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
-    rows, counts = settlement_rows(fresh_outcomes)
+    settled_rows = settlement_rows(fresh_outcomes)
     dead_rows = dead_letter_rows(
         [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
     )
-    _write(connection, rows, counts, dead_rows)
+    _write(connection, settled_rows.deliveries, settled_rows.minutes, dead_rows)
     write_rows(connection, ATTEMPTS, sorted(attempt_rows(fresh_outcomes), key=_place))
     if chunks:
         keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
     # Late: recorders add to the same row of an integration, and each waits there for the one before it.
-    write_rows(connection, TOTALS, total_rows(counts))
+    write_rows(connection, TOTALS, settled_rows.totals)
+    write_rows(connection, FAILURES, settled_rows.failures)
     off = disable_gone(connection, chain.from_iterable(fresh_outcomes.values()))
-    return Recorded(len(rows) + len(dead_rows), off)
+    return Recorded(len(settled_rows.deliveries) + len(dead_rows), off)
 
 
 def _stamp_ms(entries: Iterable[str]) -> int:

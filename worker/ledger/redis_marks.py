@@ -41,6 +41,12 @@ class MarkStore:
             found = connection.execute(wanted.where(columns.ended_ms.is_(None))).first()
         return Mark(found.id, found.mark, found.marked_ms, _decode(found.figures)) if found else None
 
+    def changes(self) -> int:
+        """Return how often an epoch followed another one; one row stays of each."""
+        wanted = select(func.count()).select_from(redis_epochs)
+        with reading(self._engine) as connection:
+            return max(0, int(connection.execute(wanted).scalar_one()) - 1)
+
     def knows(self, epoch: str) -> bool:
         """Whether Redis has had this epoch before."""
         wanted = select(redis_epochs.c.id).where(redis_epochs.c.id == epoch)

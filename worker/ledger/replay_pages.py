@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, update
 
 from worker.ledger import redriving, replays
+from worker.ledger.bulk import LEDGER_TOTALS, write_rows
 from worker.ledger.dead_letters import living, waiting
 from worker.ledger.engine import reading, writing
+from worker.ledger.replays import REPLAYED_EVENTS
 from worker.ledger.schema import dead_letters, deliveries
 from worker.ledger.schema import replays as table
 from worker.model.deliveries import NOT_REPLAYABLE, Status
@@ -111,6 +113,7 @@ def mark_page(engine: Engine, page: Page) -> bool:
         )
         if not counted.rowcount:
             return False
+        write_rows(connection, LEDGER_TOTALS, [(REPLAYED_EVENTS, len(page.replayed))])
         for ids, state in (
             (page.replayed, LetterState.REPLAYED),
             (page.superseded, LetterState.SUPERSEDED),

@@ -26,7 +26,7 @@ from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters, same
 from worker.ledger.engine import reading, writing
 from worker.ledger.quotas import RUNS, require_replay
 from worker.ledger.rows import storable
-from worker.ledger.schema import dead_letters, deliveries, integrations
+from worker.ledger.schema import dead_letters, deliveries, integrations, ledger_totals
 from worker.ledger.schema import replays as table
 from worker.model.deliveries import Status
 from worker.model.errors import NotFoundError
@@ -35,7 +35,8 @@ from worker.model.outcomes import key_of_reused
 from worker.model.replays import DeadLetterFilter, LetterState, Replay, ReplayResult, ReplayState, check_rate
 from worker.model.time import current_ms
 
-#: A partial index serves a question only if these very words stand in it.
+#: The name of how many events all replays have handed over, in `ledger_totals`.
+REPLAYED_EVENTS = "replayed_events"
 
 _replay = table.c
 _letter = dead_letters.c
@@ -148,6 +149,15 @@ def end_replay(engine: Engine, replay_id: str, state: ReplayState, note: str | N
     with writing(engine) as connection:
         ended = connection.execute(runs.values(state=state, ended_ms=current_ms(), note=note))
         return ended.rowcount == 1
+
+
+def replay_counts(engine: Engine) -> tuple[dict[str, int], int]:
+    """Return how many replays there are of each state, and how many events were replayed since ever."""
+    by_state = select(_replay.state, func.count()).group_by(_replay.state)
+    total = select(ledger_totals.c.total).where(ledger_totals.c.name == REPLAYED_EVENTS)
+    with reading(engine) as connection:
+        found: dict[str, int] = {state: count for state, count in connection.execute(by_state)}  # noqa: C416 - rows are no pairs to mypy
+        return found, connection.execute(total).scalar_one_or_none() or 0
 
 
 def replay_result(engine: Engine, replay: Replay) -> ReplayResult:

@@ -4,10 +4,14 @@ Input: stream entries with outcomes or a dead letter. Output: tuples in the orde
 their tables in `schema.py`.
 """
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from worker.model.deliveries import Cause, DeadLetter, Failure, Outcome, Status
+from worker.model.histograms import LATENCY_BUCKETS, bounds_in_ms
 from worker.model.outcomes import content_of, key_of_reused
 from worker.model.untrusted_text import shortened
 
@@ -31,6 +35,16 @@ _MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
 _SEQUENCE_BITS = 20
 
+#: The bounds of the buckets in which latencies are counted; the last bucket has none.
+LATENCY_BOUNDS_MS = bounds_in_ms(LATENCY_BUCKETS)
+#: Where settlements of a status are counted. A later release may know further states.
+_DELIVERED, _RETRIED, _DEAD = range(3)
+_COUNTED: Mapping[str, int] = {
+    Status.DELIVERED: _DELIVERED,
+    Status.RETRYING: _RETRIED,
+    Status.DEAD: _DEAD,
+}
+
 #: Where a delivery's row holds its latency, and its version.
 _LATENCY, _VERSION, _CONTENT = 12, 14, 16
 
@@ -41,29 +55,81 @@ def version_of(entry_id: str) -> int:
     return int(milliseconds) << _SEQUENCE_BITS | min(int(sequence), (1 << _SEQUENCE_BITS) - 1)
 
 
-def settlement_rows(entries: Mapping[str, list[Outcome]]) -> tuple[list[Row], list[Row]]:
-    """Return rows for `deliveries` and for `minute_counts`.
+class SettlementRows(NamedTuple):
+    """Rows of settlements, by table.
 
-    A delivery may occur several times, with different versions; a minute occurs once.
+    A delivery may occur several times, with different versions; all else occurs once, and what is no delivery
+    or minute is sorted by its key.
     """
+
+    deliveries: list[Row]
+    #: For `minute_counts`.
+    minutes: list[Row]
+    #: For `delivery_totals`.
+    totals: list[Row]
+    #: For `failure_totals`.
+    failures: list[Row]
+
+
+def settlement_rows(entries: Mapping[str, list[Outcome]]) -> SettlementRows:
+    """Return the rows of these entries, and what they add up to."""
     rows: list[Row] = []
-    counts: dict[tuple[str, int], list[int]] = {}
+    counts = _Counts()
     for entry_id, outcomes in entries.items():
         version = version_of(entry_id)
         for outcome in outcomes:
             settled = _delivery_rows(outcome, version)
             rows += settled
-            _count(counts, outcome, [row[_LATENCY] for row in settled])
-    return rows, [(*minute, *tally) for minute, tally in counts.items()]
+            counts.add(outcome, [row[_LATENCY] for row in settled])
+    return SettlementRows(rows, counts.minute_rows(), counts.total_rows(), counts.failure_rows())
 
 
-def total_rows(counts: Iterable[Row]) -> list[Row]:
-    """Return rows for `delivery_totals`, sorted by key: what rows for `minute_counts` add up to."""
-    totals: dict[str, tuple[int, int, int]] = {}
-    for integration_id, _, delivered, retried, dead, *_ in counts:
-        before = totals.get(integration_id, (0, 0, 0))
-        totals[integration_id] = (before[0] + delivered, before[1] + retried, before[2] + dead)
-    return [(integration_id, *total) for integration_id, total in sorted(totals.items())]
+class _Counts:
+    """What settlements add up to."""
+
+    def __init__(self) -> None:
+        # Delivered, retried, dead; then the sum and the longest of the latencies.
+        self._minutes: dict[tuple[str, int], list[int]] = {}
+        # The first three; then latencies by bucket, and their sum.
+        self._totals: dict[str, list[int]] = {}
+        self._failures: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, outcome: Outcome, latencies: list[Any]) -> None:
+        """Add one settlement."""
+        integration_id = storable(outcome.integration_id)
+        count, place = len(latencies), _COUNTED.get(outcome.status)
+        minute = (integration_id, outcome.settled_ms - outcome.settled_ms % _MINUTE_MS)
+        tally = self._minutes.setdefault(minute, [0, 0, 0, 0, 0])
+        total = self._totals.setdefault(integration_id, [0] * (4 + len(LATENCY_BOUNDS_MS) + 1))
+        if not count or place is None or (place == _RETRIED and not outcome.sent):
+            return
+        tally[place] += count
+        total[place] += count
+        if place != _DELIVERED:
+            _, code, *_ = finding_columns(outcome.failure)
+            self._failures[integration_id, outcome.status, code or ""] += count
+            return
+        seconds = sum(latencies)
+        tally[3] += seconds
+        tally[4] = max(tally[4], *latencies)
+        total[-1] += seconds
+        ordered = sorted(latencies)
+        # Of five hundred latencies, a dozen searches are far cheaper than one for each.
+        ends = [0, *(bisect_right(ordered, bound) for bound in LATENCY_BOUNDS_MS), count]
+        for bucket, (start, end) in enumerate(pairwise(ends), 3):
+            total[bucket] += end - start
+
+    def minute_rows(self) -> list[Row]:
+        """Return rows for `minute_counts`."""
+        return [(*minute, *tally) for minute, tally in self._minutes.items()]
+
+    def total_rows(self) -> list[Row]:
+        """Return rows for `delivery_totals`."""
+        return [(one, *total) for one, total in sorted(self._totals.items())]
+
+    def failure_rows(self) -> list[Row]:
+        """Return rows for `failure_totals`."""
+        return [(*failure, count) for failure, count in sorted(self._failures.items())]
 
 
 def newest_only(rows: list[Row]) -> list[Row]:
@@ -135,20 +201,6 @@ def _delivery_rows(outcome: Outcome, version: int) -> list[Row]:
         )
         for event in outcome.events
     ]
-
-
-def _count(counts: dict[tuple[str, int], list[int]], outcome: Outcome, latencies: list[Any]) -> None:
-    minute = outcome.settled_ms - outcome.settled_ms % _MINUTE_MS
-    tally = counts.setdefault((storable(outcome.integration_id), minute), [0, 0, 0, 0, 0])
-    match outcome.status:
-        case Status.DELIVERED if latencies:
-            tally[0] += len(latencies)
-            tally[3] += sum(latencies)
-            tally[4] = max(tally[4], *latencies)
-        case Status.RETRYING if outcome.sent:
-            tally[1] += len(latencies)
-        case Status.DEAD:
-            tally[2] += len(latencies)
 
 
 def _version(row: Row) -> int:

@@ -169,6 +169,14 @@ replays = Table(
 Index("replays_age", replays.c.created_ms)
 Index("replays_running", replays.c.created_ms, **_if("state = 'running'"))
 
+# What was counted in all, since revision 0012: of the rows that say so, the old ones are pruned.
+ledger_totals = Table(
+    "ledger_totals",
+    metadata,
+    Column("name", ID, primary_key=True),
+    Column("total", BigInteger, nullable=False),
+)
+
 # Events that a backlog had no room for, in the chunks in which it held them (`worker.model.parking`).
 parked = Table(
     "parked",

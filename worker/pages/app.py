@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from worker.api.load import MOST_WITHOUT_KEY
 from worker.api.pools import SESSIONS, PoolFull, crowded
 from worker.api.problems import Problem, problem_of
+from worker.api.request_counts import RequestCounts
 from worker.api.resources import Resources
 from worker.model.errors import BrokerUnavailable, OutageError, SiemError
 from worker.model.untrusted_text import number_in
@@ -54,6 +55,9 @@ def add_pages(api: FastAPI) -> None:
     for kind in (SiemError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(NotSignedIn, _to_sign_in)
+    counts: RequestCounts = api.state.request_counts
+    counts.add_routes(ROUTERS)
+    counts.add_route("/static/{path:path}")
     app.mount("/static", StaticFiles(directory=str(files("worker.pages") / "static")))
     api.mount("/", app)
 

@@ -49,6 +49,7 @@ class ThreadShares:
         self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
         self._held_for: Counter[str] = Counter()
+        self._held_by_kind: Counter[str] = Counter()
         self._waiting: dict[str, dict[tuple[str, int], TenantOrder]] = {}
         self._is_closed = False
 
@@ -98,13 +99,27 @@ class ThreadShares:
             self._waiting.clear()
             return waiting
 
+    @property
+    def threads(self) -> int:
+        """How many threads there are in all."""
+        return self._threads
+
+    def busy(self) -> dict[str, int]:
+        """Return how many threads carry out orders, by the type of their destinations."""
+        with self._lock:
+            return dict(self._held_by_kind)
+
     def waiting(self) -> int:
         """Count the orders that wait."""
         with self._lock:
             return sum(map(len, self._waiting.values()))
 
     def _hold(self, order: TenantOrder, change: int) -> None:
-        for counts, name in ((self._held, order.tenant_id), (self._held_for, order.order.integration_id)):
+        for counts, name in (
+            (self._held, order.tenant_id),
+            (self._held_for, order.order.integration_id),
+            (self._held_by_kind, order.kind),
+        ):
             counts[name] += change
             if not counts[name]:
                 del counts[name]
