@@ -24,7 +24,7 @@ def host(tmp_path: Path) -> Path:
     (tmp_path / "etc" / "siem.env").write_text(
         "# a comment\n#SIEM_SLOTS=5\nSIEM_LEASE=61\nPATH=/x\nSIEM_ALLOWED_NETWORKS=10.0.0.0/8, $(touch y)"
     )
-    for name in ("redis_url", "secret_keys", "database_url", "database_owner_url"):
+    for name in ("redis_url", "secret_keys", "metrics_token", "database_url", "database_owner_url"):
         (tmp_path / "etc" / "secrets" / name).write_text(f"the {name}\n")
     return tmp_path
 
@@ -51,6 +51,7 @@ def test_it_has_the_settings_of_the_units(host: Path) -> None:
         "SIEM_ALLOWED_NETWORKS": "10.0.0.0/8, $(touch y)",
         "SIEM_REDIS_URL": "the redis_url",
         "SIEM_SECRET_KEYS": "the secret_keys",
+        "SIEM_METRICS_TOKEN": "the metrics_token",
         "SIEM_DATABASE_URL": "the database_url",
         "SIEM_DATA_DIR": "/var/lib/siem",
     }
