@@ -81,7 +81,6 @@ def test_each_fault_of_redis_is_found(subtests: pytest.Subtests) -> None:
         (INFO, replace(ACCESS, open_to_all=True), {"redis login": "failed"}),
         (INFO, replace(near, open_to_all=True), {"redis login": "warning"}),
         (INFO, replace(ACCESS, user="default"), {"redis login": "warning"}),
-        (INFO, replace(ACCESS, user=None), {"redis login": "unknown"}),
         (INFO, replace(ACCESS, encrypted=False), {"redis tls": "warning"}),
         (INFO, replace(near, encrypted=False), {}),
         (INFO, replace(ACCESS, refused=("XADD",)), {"redis rights": "failed"}),

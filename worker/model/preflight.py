@@ -78,7 +78,7 @@ class RedisAccess:
     host: str | None
     encrypted: bool
     fails_over: bool
-    user: str | None
+    user: str
     open_to_all: bool
     refused: tuple[str, ...]
     settings: Mapping[str, str | None]
@@ -106,8 +106,6 @@ def _login(access: RedisAccess) -> PreflightCheck:
             "Redis answers without a password: who reaches it can read and delete events",
             "set `user default off` and a user with a password for the fleet, or requirepass",
         )
-    if access.user is None:
-        return not_known("redis login", "Redis asks for a password; it does not say who this user is")
     if access.user == "default":
         return warned(
             "redis login",
