@@ -2,7 +2,7 @@
 
     celery -A worker worker -Q TYPE            a worker for one type of destination
     celery -A worker worker -Q TYPE,TYPE       or for several
-    celery -A worker flower                    a look at all of them
+    siem flower                                a look at all of them
 
 A message is a work order: an integration's id, a slot, the lease's epoch. It holds no event and no
 secret, it may be lost or repeated, and who forges one can at most cause a batch to be sent that

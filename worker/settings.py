@@ -13,11 +13,11 @@ from worker.model.setting_groups import (
     ApiSettings,
     Days,
     MemorySettings,
-    ProbeSettings,
     QuotaSettings,
     RedisSettings,
     Seconds,
     SocketSeconds,
+    WatchSettings,
     invalid_settings,
 )
 from worker.secret_files import SecretFileSettings, variable_in_use
@@ -30,7 +30,7 @@ REDIS_URL_FILE = "redis.url"
 API_URL_FILE = "api.url"
 
 
-class Settings(ApiSettings, MemorySettings, ProbeSettings, QuotaSettings, RedisSettings, SecretFileSettings):
+class Settings(ApiSettings, MemorySettings, QuotaSettings, RedisSettings, WatchSettings, SecretFileSettings):
     """The knobs; each description says what turning it does."""
 
     model_config = SettingsConfigDict(env_prefix="SIEM_", frozen=True)

@@ -5,7 +5,9 @@ import json
 import re
 import subprocess
 import sys
+import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,12 +20,21 @@ from tests.ports import free_port
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
+from worker.integrations import destination_types
 
 TOKEN = "hec-token-of-splunk"
 REDIS_PASSWORD = "password-of-redis"
 CONTENT = "content-of-an-event"
+LOGIN = "operator:password-of-flower"
 #: An integration that does not exist.
 NOBODY = "int_nobody"
+
+
+#: What the page of tasks asks for.
+_TABLE = (
+    "/tasks/datatable?draw=1&start=0&length=100&search[value]=&order[0][column]=0&order[0][dir]=desc"
+    "&columns[0][data]=received"
+)
 
 
 class Flower:
@@ -31,7 +42,7 @@ class Flower:
 
     def __init__(self, port: int) -> None:
         """Take its port on loopback."""
-        self._base = f"http://127.0.0.1:{port}"
+        self._base = f"http://127.0.0.1:{port}/ops/flower"
         self.answers: list[str] = []
 
     def is_up(self) -> bool:
@@ -40,12 +51,26 @@ class Flower:
             return bool(self.ask("/healthcheck"))
         return False
 
-    def ask(self, path: str) -> str:
+    def ask(self, path: str, login: str = LOGIN) -> str:
         """Get a page. Raises OSError."""
-        with urllib.request.urlopen(f"{self._base}{path}", timeout=10) as reply:  # noqa: S310 - our own Flower
+        request = urllib.request.Request(self._base + path)  # noqa: S310 - our own Flower
+        if login:
+            request.add_header("Authorization", f"Basic {b64encode(login.encode()).decode()}")
+        with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - the same
             answer: str = reply.read().decode()
         self.answers.append(answer)
         return answer
+
+    def refusals(self, *paths: str) -> list[int]:
+        """Return the status of each page for those who have no login."""
+        found = []
+        for path in paths:
+            try:
+                self.ask(path, "")
+            except urllib.error.HTTPError as error:
+                found.append(error.code)
+                error.close()
+        return found
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return the tasks that it knows of."""
@@ -77,15 +102,14 @@ def own(tmp_path: Path) -> Iterator[Fleet]:
 def flower_beside(fleet: Fleet) -> Iterator[Flower]:
     """Run Flower until the block ends; when it begins, Flower has switched the worker's events on."""
     port = free_port()
-    command = [
-        str(Path(sys.executable).parent / "celery"),
-        "-A",
-        "worker",
-        "flower",
-        "--address=127.0.0.1",
-        f"--port={port}",
-    ]
-    environment = fleet.environment | {"FLOWER_UNAUTHENTICATED_API": "true"}
+    command = [str(Path(sys.executable).parent / "siem"), "flower"]
+    password = fleet.directory / "login"
+    password.write_text(LOGIN + "\n")
+    environment = fleet.environment | {
+        "SIEM_FLOWER_PORT": str(port),
+        "SIEM_FLOWER_URL_PREFIX": "/ops/flower",
+        "SIEM_FLOWER_BASIC_AUTH_FILE": str(password),
+    }
     with (fleet.directory / "flower.log").open("wb") as log:
         process = subprocess.Popen(
             command, env=environment, cwd=fleet.directory, stdout=log, stderr=log, start_new_session=True
@@ -97,7 +121,7 @@ def flower_beside(fleet: Fleet) -> Iterator[Flower]:
         yield flower
     finally:
         process.terminate()
-        process.wait(30)
+        assert process.wait(30) == 0
 
 
 def _sees_tasks(fleet: Fleet, flower: Flower) -> bool:
@@ -127,6 +151,10 @@ def test_flower_shows_how_every_batch_fared(own: Fleet) -> None:
             wait_until(lambda: len(_ended(flower)) == 5, "Flower has seen five batches end")
             ended = _ended(flower)
             _read_everything(flower)
+            pages = flower.ask(_TABLE)
+            refused = flower.refusals("/", "/tasks", "/broker", "/metrics", "/api/tasks", _TABLE)
+            own.kill("worker")
+            queues = flower.ask("/broker")
 
         assert {name: task["state"] for name, task in ended.items()} == {
             "int_well": "SUCCESS",
@@ -151,8 +179,13 @@ def test_flower_shows_how_every_batch_fared(own: Fleet) -> None:
         assert "Traceback" not in own.log("worker")
         assert all(set(_kwargs(task)) == {"integration", "slot", "epoch"} for task in ended.values())
         assert all(task["args"] in {"()", "[]"} for task in ended.values())
+        assert "destination busy: 1 event to be sent again in 1" in pages
+        assert "held: token invalid, 1 event waits" in pages
+        assert "DeliveryHeld(" not in "".join(row["result"] for row in json.loads(pages)["data"])
+        assert refused == [401] * 6
+        assert [kind for kind in destination_types() if f'id="{kind}"' not in queues] == []
         said = "\n".join(flower.answers)
-        assert [secret for secret in (TOKEN, REDIS_PASSWORD, CONTENT) if secret in said] == []
+        assert [secret for secret in (TOKEN, REDIS_PASSWORD, CONTENT, LOGIN) if secret in said] == []
 
 
 def _ended(flower: Flower) -> dict[str, dict[str, Any]]:

@@ -117,6 +117,7 @@ COMMANDS = (
     ),
     LazyCommand("record", "worker.cli.processes:record", "Run a recorder: from outcomes to the ledger."),
     LazyCommand("api", "worker.cli.api:api", "Run the HTTP API and its pages."),
+    LazyCommand("flower", "worker.cli.flower:flower", "Run Flower, a view of Celery's tasks and workers."),
     LazyCommand("probe", "worker.cli.probe:probe", "Ask a process whether it lives, or is ready."),
     LazyCommand("completion", "worker.cli.completion:completion", "Have your shell complete commands."),
 )

@@ -98,6 +98,8 @@ EVENT_VALIDATION_FAILED = _error(
 
 FLEET_CLIENTS_UNKNOWN = _debug("fleet.clients_unknown", "Redis does not list its clients: {error}")
 
+FLOWER_LISTENING = _info("flower.listening", "Flower listens: {host}, port {port}")
+
 HEALTH_WEBHOOK_FAILED = _warning("health_webhook.failed", "health webhook failed ({error}), retrying")
 HEARTBEAT_FAILED = _debug("heartbeat.failed", "Redis does not answer: heartbeat not written")
 HEARTBEAT_NOT_REMOVED = _debug("heartbeat.not_removed", "Redis does not answer: heartbeat not removed")

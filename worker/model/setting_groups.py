@@ -6,7 +6,7 @@ API, memory of Redis, quotas of a tenant, Redis itself; durations that sockets, 
 from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import NoDecode
 
 from worker.model.errors import InvalidSetting
@@ -149,6 +149,38 @@ class ProbeSettings(BaseModel):
     probe_host: Annotated[
         str, Field(min_length=1, description="The address of the machine at which it answers them.")
     ] = "127.0.0.1"
+
+
+class FlowerSettings(BaseModel):
+    """Where `siem flower` listens, and for whom."""
+
+    flower_host: Annotated[
+        str, Field(min_length=1, description="The address that `siem flower` listens at.")
+    ] = "127.0.0.1"
+    flower_port: Annotated[int, Field(ge=1, le=65535, description="Its port.")] = 5555
+    flower_url_prefix: Annotated[
+        str,
+        Field(
+            pattern=r"^/?[A-Za-z0-9._~-]*(/[A-Za-z0-9._~-]+)*/?$",
+            description="The path below which a proxy serves Flower, such as `flower`; left out, none.",
+        ),
+    ] = ""
+    flower_basic_auth: Annotated[
+        SecretStr, Field(description="The login that Flower asks for, `user:password`.")
+    ] = SecretStr("")
+
+    @field_validator("flower_basic_auth")
+    @classmethod
+    def _is_a_login(cls, login: SecretStr) -> SecretStr:
+        user, colon, password = login.get_secret_value().partition(":")
+        if login.get_secret_value() and not (user and colon and password):
+            msg = "must be user:password"
+            raise ValueError(msg)
+        return login
+
+
+class WatchSettings(ProbeSettings, FlowerSettings):
+    """Where the fleet can be watched."""
 
 
 class RedisSettings(BaseModel):
