@@ -19,7 +19,17 @@ FOREIGN = {
     *("groupadd", "helm", "install", "journalctl", "kill", "kubectl", "ln", "ls", "mkdir", "mv", "nginx"),
     *("openssl", "pg_dump", "pg_dumpall", "pg_restore", "pgbouncer", "prometheus", "promtool", "psql"),
     *("python3", "redis-cli", "redis-server", "rm", "rsync", "scp", "sed", "ss", "sudo", "systemctl"),
-    *("systemd-analyze", "tar", "tee", "test", "timedatectl", "umask", "useradd"),
+    *(
+        "systemd-analyze",
+        "systemd-sysusers",
+        "systemd-tmpfiles",
+        "tar",
+        "tee",
+        "test",
+        "timedatectl",
+        "umask",
+        "useradd",
+    ),
 }
 LARGEST_PICTURE = 200_000
 _PATH = re.compile(r"(?:\./)?(?:\.ci|\.github|deploy|tests|worker)/[\w./*-]*")
@@ -67,6 +77,7 @@ def test_options_that_do_not_exist_are_noticed() -> None:
     assert not _exists(["siem", "db", "upgarde"])
     assert not _exists(["sudo", "-u", "siem", "siem", "db", "upgarde"])
     assert not _exists(["/opt/siem/venv/bin/siem", "upgarde"])
+    assert not _exists(["siem-admin", "db", "upgarde"])
     assert not _exists(["./deploy/down"])
 
 
@@ -106,7 +117,10 @@ def _exists(words: list[str]) -> bool:
     words = without_assignments(words)
     if words[:2] == ["sudo", "-u"]:
         return _exists(words[3:])
-    if words[0] == "/opt/siem/venv/bin/siem":  # where deploy/README.md installs it
+    if words[0] in (
+        "/opt/siem/venv/bin/siem",
+        "siem-admin",
+    ):  # where deploy/install puts it; deploy/siem-admin
         words = ["siem", *words[1:]]
     if words[0] != "siem":
         program = TOP / words[0]
