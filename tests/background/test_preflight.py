@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 from tests.conftest import SERVERS
 from tests.embedded_servers import RunningServer, start_server
 from tests.fleet import wait_until
+from tests.sentinel_servers import WatchedServers
 from worker.background.preflight import Preflight, inspect_installation
 from worker.broker.connection import redis_client
 from worker.broker.heartbeat import API, Heartbeat
@@ -160,6 +161,21 @@ def test_each_fault_of_a_server_is_found(own: RunningServer, ledger_url: str) ->
         "database role": "warning",
     }
     assert found | expected == found, found
+
+
+@pytest.mark.slow
+def test_behind_sentinels_the_replicas_are_counted(tmp_path: Path, ledger_url: str) -> None:
+    """And what a failover may lose is limited, or a warning says that it is not."""
+    with WatchedServers(tmp_path / "watched") as watched:
+        found = inspected(watched.url, ledger_url)
+        with watched.master.client() as client:
+            client.config_set("min-replicas-to-write", "0")
+        without = faults(inspected(watched.url, ledger_url))
+
+    assert "redis durability" not in faults(found)
+    assert without["redis durability"] == "warning"
+    assert reason(found, "redis replicas") == "2 replicas are connected"
+    assert reason(found, "redis login").startswith("the fleet signs in as the user `default`")
 
 
 def test_a_redis_of_another_ledger_is_refused(own: RunningServer, ledger_url: str) -> None:

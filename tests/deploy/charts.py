@@ -29,9 +29,9 @@ def helm(*arguments: str, values: Mapping[str, Any] | None = None) -> "subproces
     )
 
 
-def rendered(values: Mapping[str, Any] | None = None, *options: str) -> list[Document]:
+def rendered(values: Mapping[str, Any] | None = None, *options: str, chart: Path = CHART) -> list[Document]:
     """Return every object of a release with these values."""
-    done = helm("template", "siem", str(CHART), *options, values=values or {})
+    done = helm("template", "siem", str(chart), *options, values=values or {})
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
 

@@ -24,7 +24,7 @@ needs_helm = pytest.mark.skipif(not HELM.exists(), reason="helm is not here: .ci
 #: Settings that the chart makes of other values.
 _OWN = {
     *("SIEM_API_HOST", "SIEM_API_PORT", "SIEM_API_TRUSTED_PROXIES", "SIEM_PROBE_HOST", "SIEM_PROBE_PORT"),
-    "SIEM_DATA_DIR",
+    *("SIEM_DATA_DIR", "SIEM_FLOWER_HOST", "SIEM_FLOWER_PORT", "SIEM_FLOWER_URL_PREFIX"),
 }
 _SELECTOR = {"app.kubernetes.io/name": "siem", "app.kubernetes.io/instance": "siem"}
 
@@ -50,6 +50,7 @@ EVERYTHING: Document = {
         "several": {"queues": ["splunk_hec", "webhook"]},
     },
     "workerDefaults": {"autoscaling": {"enabled": True}, "priorityClassName": "high"},
+    "flower": {"enabled": True, "urlPrefix": "flower"},
     "preflight": {"beforeInstall": True},
     "ingress": {
         "enabled": True,
@@ -240,6 +241,7 @@ def test_each_process_gets_the_secrets_that_it_reads(everything: list[Document])
         "recorder": [redis, database, keys, "SIEM_HEALTH_WEBHOOK_URL_FILE"],
         "worker-webhook": [redis, keys],
         "api": [redis, database, keys, "SIEM_METRICS_TOKEN_FILE"],
+        "flower": [redis, "SIEM_FLOWER_BASIC_AUTH_FILE"],
     }
     migration = named(everything, "Job", "siem-migration")["spec"]["template"]["spec"]["volumes"][1]
 
@@ -281,7 +283,9 @@ def test_every_process_is_probed(everything: list[Document]) -> None:
         name, container = document["metadata"]["name"], pod["containers"][0]
         ports = {one["name"] for one in container["ports"]}
         probes = [container[one] for one in ("startupProbe", "livenessProbe", "readinessProbe")]
-        assert {one["httpGet"]["port"] for one in probes} <= ports, name
+        assert {(one.get("httpGet") or one["tcpSocket"])["port"] for one in probes} <= ports, name
+        if name == "siem-flower":
+            continue
         assert probes[1]["httpGet"] == {"path": "/livez", "port": "probe"}, name
         env = {one["name"]: one["value"] for one in container["env"]}
         assert (env["SIEM_PROBE_HOST"], env["SIEM_PROBE_PORT"]) == ("0.0.0.0", "8081"), name
