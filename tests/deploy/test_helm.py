@@ -70,6 +70,7 @@ EVERYTHING: Document = {
         "fleet": "eu-1",
         "labels": {"release": "prometheus"},
         "serviceMonitor": {"enabled": True},
+        "prometheusRule": {"enabled": True, "runbookUrl": "https://wiki.example.com/siem.md"},
         "prometheusUrl": "http://prometheus.monitoring:9090",
         "triggerAuthentication": "prometheus",
     },
@@ -85,7 +86,7 @@ MINIMAL: Document = {
     "workers": {"splunk_hec": None, "syslog_cef": None, "webhook": {"replicas": 1}},
 }
 #: Objects of KEDA and of the operator of Prometheus, which Kubernetes itself does not know.
-_CUSTOM = {"ScaledObject", "ServiceMonitor"}
+_CUSTOM = {"ScaledObject", "ServiceMonitor", "PrometheusRule"}
 
 
 @pytest.fixture(scope="module")
@@ -370,6 +371,23 @@ def test_workers_scale_by_the_age_of_the_oldest_event(everything: list[Document]
         ]
         == "10"
     )
+
+
+@needs_helm
+def test_the_alerts_are_those_of_prometheus(everything: list[Document], tmp_path: Path) -> None:
+    """Every group of deploy/prometheus/rules, with this installation's runbooks; in a package as well."""
+    files = sorted((CHART.parents[1] / "prometheus" / "rules").glob("*.yml"))
+    wanted = [group for one in files for group in yaml.safe_load(one.read_text())["groups"]]
+    placeholder = "https://runbooks.example.com/runbooks.md"
+    done = helm("package", str(CHART), "--destination", str(tmp_path))
+    archive = next(tmp_path.glob("*.tgz"))
+    packaged = rendered({"monitoring": {"prometheusRule": {"enabled": True}}}, chart=archive)
+    made = named(everything, "PrometheusRule", "siem")["spec"]["groups"]
+
+    assert done.returncode == 0, done.stderr
+    assert wanted != []
+    assert named(packaged, "PrometheusRule", "siem")["spec"]["groups"] == wanted
+    assert made == json.loads(json.dumps(wanted).replace(placeholder, "https://wiki.example.com/siem.md"))
 
 
 @needs_helm
