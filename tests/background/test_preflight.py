@@ -21,6 +21,7 @@ from worker.integrations.integration import parse_integration
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import upgrade_tables
+from worker.ledger.schema import metadata
 from worker.ledger.server_facts import RIGHTS
 from worker.model.limits import Quotas
 from worker.settings import Settings
@@ -198,6 +199,11 @@ def test_before_the_first_start_the_tables_are_missing(own: RunningServer, postg
     assert schema.hint.startswith("run `siem db upgrade`")
     assert faults(found)["secrets"] == "unknown"
     assert "no process of the fleet runs yet" in reason(found, "processes")
+
+
+def test_every_table_of_the_ledger_is_asked_for() -> None:
+    """A table that a release adds is not forgotten."""
+    assert set(RIGHTS) == set(metadata.tables)
 
 
 def test_rights_that_the_role_lacks_are_named(own: RunningServer, ledger_url: str) -> None:

@@ -26,6 +26,8 @@ RIGHTS = {
     schema.schema_revisions.name: (),
     attempts.attempts.name: ("INSERT", "DELETE"),
     counts.delivery_totals.name: ("INSERT", "UPDATE"),
+    counts.failure_totals.name: ("INSERT", "UPDATE"),
+    schema.ledger_totals.name: ("INSERT", "UPDATE"),
 }
 _SERVER = text(
     "SELECT current_setting('server_version_num')::int AS version, current_user::text AS role, "
