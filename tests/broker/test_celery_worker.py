@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.procfile import WORKER, commands
+from worker.broker.celery_worker import OCCUPANCY, SparingTaskPool
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
@@ -127,3 +129,22 @@ def test_a_worker_without_its_key_is_told_in_a_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     assert str(blocked) in next(line for line in done.stderr.splitlines() if line.startswith("Error: "))
     assert done.returncode == 2
+
+
+def test_a_pool_is_stuck_when_all_threads_are_busy_and_none_ends() -> None:
+    """One that is full and goes on is not, nor one with a thread to spare; real tasks that never end are."""
+    held = threading.Event()
+    pool = SparingTaskPool(limit=2)
+    try:
+        pool.on_apply(held.wait, (), {}, bool)
+        spare = OCCUPANCY.stuck(-1)
+        pool.on_apply(held.wait, (), {}, bool)
+        full, going_on = OCCUPANCY.stuck(-1), OCCUPANCY.stuck(3600)
+        held.set()
+        pool.executor.shutdown()
+        idle = OCCUPANCY.stuck(-1)
+    finally:
+        held.set()
+
+    assert full == "all of its 2 threads are busy, and none has ended a task for 0 s"
+    assert (spare, going_on, idle) == (None, None, None)

@@ -36,6 +36,10 @@ from worker.transports.shortages import no_thread
 AT_STOP: list[Callable[[], None]] = []
 
 
+_LIMITED = "a thread cannot be interrupted; SIEM_SEND_DEADLINE says how long a delivery may take"
+_SIZE = "a worker starts threads as it needs them, up to SIEM_WORKER_THREADS; for more, start further workers"
+
+
 class PoolOccupancy:
     """How many tasks the pool has, and when one of them ended last."""
 
@@ -101,6 +105,16 @@ class SparingTaskPool(TaskPool):
         result.f.add_done_callback(lambda _: OCCUPANCY.end())
         return result
 
+    def grow(self, n: int = 1) -> None:  # noqa: ARG002 - Celery's signature
+        """Refuse `celery control pool_grow`; the sender is answered this."""
+        raise ValueError(_SIZE)
+
+    shrink = grow
+
+    def terminate_job(self, pid: int, signal: object = None) -> None:  # noqa: ARG002 - Celery's signature
+        """Refuse to end a task that a thread has begun."""
+        raise ValueError(f"{_LIMITED}, and what is sent cannot be taken back")
+
     def on_stop(self) -> None:
         """Let the threads finish their tasks, and begin no other."""
         for act in AT_STOP:
@@ -124,12 +138,10 @@ def _name_node(instance: Any, options: Mapping[str, Any], **_: Any) -> None:
 _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 _NO_CHILDREN = "a worker here has threads, and no child processes"
-_LIMITED = "a thread cannot be interrupted; SIEM_SEND_DEADLINE says how long a delivery may take"
 _SERVICE = "have a service manager bound its memory (MemoryMax= of systemd) and restart it"
 #: Why an option is refused, and what to use in its place; by the name of its parameter.
 REFUSED = {
-    "autoscale": "a worker starts threads as it needs them, up to SIEM_WORKER_THREADS; for more, start "
-    "further workers",
+    "autoscale": _SIZE,
     "max_tasks_per_child": f"{_NO_CHILDREN}; {_SERVICE}",
     "max_memory_per_child": f"{_NO_CHILDREN}; {_SERVICE}",
     "pool_start_method": f"{_NO_CHILDREN}; leave it out",
