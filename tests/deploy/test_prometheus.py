@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.deploy.prometheus import FOLDER, RULE_TESTS, RULES, alerts, checked, rules, unknown_in
+from tests.deploy.prometheus import FOLDER, RULE_TESTS, RULES, alerts, checked, recorded, rules, unknown_in
 from tests.project.documents import TOP, anchors
 
 RUNBOOKS = TOP / "deploy" / "runbooks.md"
@@ -78,19 +79,30 @@ def test_rules_do_what_their_tests_say(path: Path) -> None:
 def test_each_alert_is_tested() -> None:
     """There is a moment at which it fires, one before at which it does not, and one after."""
     seen = dict[tuple[str, str], list[bool]]()
-    for path in RULE_TESTS:
-        for case in yaml.safe_load(path.read_text())["tests"]:
-            for moment in case["promql_expr_test"]:
-                selected = dict(re.findall(r'(\w+)="([^"]*)"', moment["expr"]))
-                assert selected["alertstate"] == "firing"
-                key = (selected["alertname"], selected.get("window", ""))
-                seen.setdefault(key, []).append(bool(moment.get("exp_samples")))
+    for moment in _moments():
+        selected = dict(re.findall(r'(\w+)="([^"]*)"', moment["expr"]))
+        if selected.get("alertstate") == "firing":
+            key = (selected["alertname"], selected.get("window", ""))
+            seen.setdefault(key, []).append(bool(moment.get("exp_samples")))
     wanted = {(alert.name, alert.labels.get("window", "")) for alert in alerts()}
 
     assert set(seen) == wanted
     assert {
         key: found for key, found in seen.items() if "010" not in "".join(str(int(one)) for one in found)
     } == {}
+
+
+def test_each_recorded_series_is_tested() -> None:
+    """The shares of each window, and what they are made of; the sums of late events are behind the shares."""
+    asked = {moment["expr"].partition("{")[0] for moment in _moments()}
+
+    assert {name for name in recorded() if "increase" not in name} <= asked
+
+
+def _moments() -> list[dict[str, Any]]:
+    """Return each query at a moment that the tests make, in their order."""
+    cases = [case for path in RULE_TESTS for case in yaml.safe_load(path.read_text())["tests"]]
+    return [moment for case in cases for moment in case["promql_expr_test"]]
 
 
 def test_each_alert_leads_to_its_runbook() -> None:
