@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import click
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
@@ -25,6 +26,7 @@ from tests.embedded_servers import VALKEY, start_server
 from tests.fleet import wait_until
 from tests.procfile import lines
 from tests.small_disk import NEEDS_SMALL_DISK
+from worker.cli import siem
 from worker.ledger.engine import open_ledger
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.settings import Settings
@@ -43,6 +45,9 @@ ROLES = {
     "worker-syslog_cef": "siem-worker@syslog_cef.service",
     "worker-webhook": "siem-worker@webhook.service",
 }
+#: What is not in the Procfile, since no delivery needs it.
+FLOWER = "siem-flower.service"
+UNIT_NAMES = [*ROLES.values(), FLOWER]
 #: Roles that have the unit of another role.
 SIMILAR = {"worker-splunk_hec", "worker-syslog_cef"}
 
@@ -63,6 +68,8 @@ def test_each_process_of_the_procfile_has_its_unit() -> None:
     assert {role: service(unit)["ExecStart"] for role, unit in ROLES.items()} == {
         role: [PROGRAMS + line] for role, line in lines().items()
     }
+    assert service(FLOWER)["ExecStart"] == [f"{PROGRAMS}siem flower"]
+    assert siem.get_command(click.Context(siem), "flower") is not None
 
 
 def test_units_name_settings_that_exist() -> None:
@@ -70,15 +77,20 @@ def test_units_name_settings_that_exist() -> None:
     secrets = {
         f"SIEM_{n.upper()}_FILE" for n, f in Settings.model_fields.items() if f.annotation is SecretStr
     }
-    for unit in ROLES.values():
+    for unit in UNIT_NAMES:
         given = service(unit)
         loaded = {one.partition(":")[0]: one.partition(":")[2] for one in given["LoadCredential"]}
         variables = dict(one.split("=", 1) for one in given["Environment"])
         files = {name: value for name, value in variables.items() if name.endswith("_FILE")}
 
         assert files.keys() <= secrets
+        # A watchdog that nobody feeds kills.
+        assert ("WatchdogSec" in given) == (given["Type"] == ["notify"])
         assert sorted(files.values()) == sorted(f"%d/{name}" for name in loaded)
-        assert all(path == f"/etc/siem/secrets/{name}" for name, path in loaded.items())
+        own = "flower_redis_url" if unit == FLOWER else "redis_url"
+        assert loaded == {
+            name: f"/etc/siem/secrets/{own if name == 'redis_url' else name}" for name in loaded
+        }
 
 
 @pytest.fixture
@@ -114,7 +126,7 @@ needs_systemd = pytest.mark.skipif(
 @needs_systemd
 def test_systemd_understands_the_units(root: Path) -> None:
     """An unknown key is only a warning to systemd, and what it was to forbid stays allowed."""
-    ran = analyze("verify", f"--root={root}", *ROLES.values(), "siem.target")
+    ran = analyze("verify", f"--root={root}", *UNIT_NAMES, "siem.target")
 
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
@@ -122,7 +134,7 @@ def test_systemd_understands_the_units(root: Path) -> None:
 @needs_systemd
 def test_the_sandbox_is_tight(root: Path) -> None:
     """By the measure of systemd, from 0 (nothing is allowed) to 10. What is left is mostly the network."""
-    for unit in ROLES.values():
+    for unit in UNIT_NAMES:
         ran = analyze("security", "--offline=true", "--threshold=14", f"--root={root}", unit)
 
         assert ran.returncode == 0, ran.stdout[-200:]
