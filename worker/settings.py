@@ -11,10 +11,10 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from worker.model.redis_address import NoRedisNamed, check_address
 from worker.model.setting_groups import (
     ApiSettings,
-    Days,
     MemorySettings,
     QuotaSettings,
     RedisSettings,
+    RetentionSettings,
     Seconds,
     SocketSeconds,
     WatchSettings,
@@ -30,7 +30,15 @@ REDIS_URL_FILE = "redis.url"
 API_URL_FILE = "api.url"
 
 
-class Settings(ApiSettings, MemorySettings, QuotaSettings, RedisSettings, WatchSettings, SecretFileSettings):
+class Settings(
+    ApiSettings,
+    MemorySettings,
+    QuotaSettings,
+    RedisSettings,
+    RetentionSettings,
+    WatchSettings,
+    SecretFileSettings,
+):
     """The knobs; each description says what turning it does."""
 
     model_config = SettingsConfigDict(env_prefix="SIEM_", frozen=True)
@@ -136,15 +144,6 @@ class Settings(ApiSettings, MemorySettings, QuotaSettings, RedisSettings, WatchS
     breaker_longest_probe: Annotated[
         Seconds, Field(gt=0, description="The longest interval between two such tries.")
     ] = 300.0
-    keep_deliveries_days: Annotated[
-        Days, Field(gt=0, description="For how many days it is known what became of each event.")
-    ] = 30.0
-    keep_dead_letters_days: Annotated[
-        Days, Field(gt=0, description="For how many days dead letters are kept, replayed or not.")
-    ] = 90.0
-    keep_parked_days: Annotated[
-        Days, Field(gt=0, description="For how many days events are kept that a backlog has no room for.")
-    ] = 90.0
     visibility_timeout: Annotated[
         Seconds,
         Field(gt=0, description="Celery's; must exceed the lease. The same in every process."),

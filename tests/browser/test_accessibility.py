@@ -38,6 +38,7 @@ PAGES = {
     "delete": HOME + "/int_axe/delete",
     "switch-off": HOME + "/int_axe/disable",
     "letters": HOME + "/dead-letters",
+    "audit": HOME + "/audit",
     "letter": HOME + "/dead-letters/{letter}",
     "event": HOME + "/events?id=axe-1",
     "problem": HOME + "/int_nobody",

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, event
 
 TABLES = (
     *("deliveries", "attempts", "dead_letters", "minute_counts", "delivery_totals"),
-    *("failure_totals", "recorded_entries", "replays"),
+    *("failure_totals", "recorded_entries", "replays", "audit"),
 )
 
 

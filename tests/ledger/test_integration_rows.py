@@ -10,8 +10,8 @@ from sqlalchemy import Engine, event
 from tests.ledger.content import recorded_rows
 from tests.ledger.entries import NOON, letter, outcome
 from worker.integrations.integration import parse_integration
-from worker.ledger.dead_letters import discard_dead_letters
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.letter_changes import discard_dead_letters
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import running_replays
 from worker.ledger.results import DisabledIntegration, IntegrationRecord, Recorded

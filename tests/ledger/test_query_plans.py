@@ -9,18 +9,20 @@ from sqlalchemy import Engine
 
 from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.plans import plan_of, reads_all
+from worker.ledger.audit import find_records
 from worker.ledger.counts import minutes_of
 from worker.ledger.dead_letters import (
     dead_letter_history,
-    discard_dead_letters,
     find_dead_letters,
     invalid_since,
     waiting_by_integration,
 )
 from worker.ledger.deliveries import find_deliveries
+from worker.ledger.letter_changes import discard_dead_letters
 from worker.ledger.recording import record_entries
 from worker.ledger.replays import replays_of
 from worker.ledger.results import Place
+from worker.model.audit import Action, AuditFilter
 from worker.model.deliveries import Cause, Status
 from worker.model.replays import DeadLetterFilter, LetterState
 
@@ -51,6 +53,22 @@ QUESTIONS: Questions = {
     "replays of an integration": lambda engine: replays_of(engine, "int_a", 9, (NOON, "rpl_1")),
     "letters that wait at each": waiting_by_integration,
     "minutes": lambda engine: minutes_of(engine, ["int_a", "int_b"], NOON),
+}
+_RECORD = "aud_0123456789ab"
+#: Which records of the audit trail, and behind which one.
+RECORDS: dict[str, tuple[AuditFilter, str | None]] = {
+    "records": (AuditFilter(), None),
+    "next records": (AuditFilter(), _RECORD),
+    "records of a time": (AuditFilter(since_ms=NOON, until_ms=NOON + 1), None),
+    "records of a tenant": (AuditFilter(tenant_id="ours"), _RECORD),
+    "records of a tenant since": (AuditFilter(tenant_id="ours", since_ms=NOON), None),
+    "records of an integration": (AuditFilter(integration_id="int_a"), _RECORD),
+    "records of a key": (AuditFilter(key_id="0123456789abcdef"), _RECORD),
+    "records of an action": (AuditFilter(action=Action.INTEGRATION_DELETED), _RECORD),
+}
+QUESTIONS |= {
+    name: partial(find_records, asked=asked, limit=9, before=before)
+    for name, (asked, before) in RECORDS.items()
 }
 _LATEST = (NOON, "1-0-0")
 #: Which dead letters, and behind which one.

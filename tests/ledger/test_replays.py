@@ -12,14 +12,9 @@ from tests.ledger.entries import NOON
 from tests.ledger.letters import bury, delete, deliver, live, states
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import replay_pages
-from worker.ledger.dead_letters import (
-    DeadLetterCount,
-    count_dead_letters,
-    dead_letter_history,
-    discard_dead_letters,
-    find_letter,
-)
+from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters, dead_letter_history, find_letter
 from worker.ledger.engine import writing
+from worker.ledger.letter_changes import discard_dead_letters
 from worker.ledger.pruning import PrunableKind, prune_rows
 from worker.ledger.redriving import redrivable
 from worker.ledger.replay_pages import contents_of_letters, mark_page, next_page
@@ -336,7 +331,7 @@ def test_too_many_ids_are_refused() -> None:
 
 def test_discarded_letters_wait_no_longer(filled: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """In small transactions; the letter keeps its payload, and no replay takes it."""
-    monkeypatch.setattr("worker.ledger.dead_letters.STEP", 1)
+    monkeypatch.setattr("worker.ledger.letter_changes.STEP", 1)
     discarded = discard_dead_letters(filled, DeadLetterFilter(integration_id="int_a"), NOON)
     [waiting], _ = next_page(filled, replay_of(filled, DeadLetterFilter(integration_id="int_a")), 10)
     everything = discard_dead_letters(filled, DeadLetterFilter(), NOON + 60_000)

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 README = TOP / "README.md"
 QUICK_START, FIRST, OTHERS, XADD, POST = blocks(README, "sh")
-CREATE, COMMAND_LINE, PAUSE, LETTERS = blocks(TOP / "deploy" / "README.md", "sh")
+CREATE, COMMAND_LINE, PAUSE, LETTERS, AUDIT, SUBSCRIBE = blocks(TOP / "deploy" / "README.md", "sh")
 [PYTHON] = blocks(README, "python")
 KEY = r"siem_[0-9a-f]+_[0-9a-f]+"
 NETWORK = "SIEM_ALLOWED_NETWORKS=127.0.0.0/8 ./deploy/up"
@@ -98,6 +98,8 @@ def test_the_commands_of_operators(home: Path) -> None:
         splunk.script = scripts.ok()
         _bash(home, LETTERS, {"show ID": f"show {letter}", "--event-id EVENT": "--event-id evt_1"})
         splunk.wait_for_events(1)
+        assert "integration.paused" in _bash(home, AUDIT, {})
+        assert "integration.paused" in _bash(home, SUBSCRIBE, {})
 
 
 def _letter(home: Path) -> str:

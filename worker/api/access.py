@@ -43,6 +43,26 @@ class _Failures(NamedTuple):
     since: float
 
 
+class Throttle:
+    """How often something may happen under a name; beyond that, it is not worth its record."""
+
+    def __init__(self, most: int, seconds: float, clock: Callable[[], float]) -> None:
+        """Allow it so often in so many seconds."""
+        self._most, self._seconds, self._clock = most, seconds, clock
+        self._seen: OrderedDict[str, _Failures] = OrderedDict()
+
+    def allows(self, name: str) -> bool:
+        """Count it, and return whether it may happen."""
+        now = self._clock()
+        before = self._seen.pop(name, _Failures(0, now))
+        if now - before.since >= self._seconds:
+            before = _Failures(0, now)
+        self._seen[name] = _Failures(before.number + 1, before.since)
+        if len(self._seen) > _MOST_REMEMBERED:
+            self._seen.popitem(last=False)
+        return before.number < self._most
+
+
 class Access:
     """Recognises callers; all of it happens in one event loop."""
 
@@ -51,6 +71,8 @@ class Access:
         self._lookups = lookups
         self._clock = clock
         self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
+        #: Of each key, which sign-ins the audit trail has, and which that were refused.
+        self.sign_ins, self.refusals = Throttle(60, 3600.0, clock), Throttle(1, 60.0, clock)
 
     async def admit(self, text: str, address: str) -> ApiKey:
         """Return the key of this text. Raises UnknownKey, TooManyFailures, LedgerUnavailable, SchemaOutdated.
@@ -64,6 +86,15 @@ class Access:
         if key is None:
             raise self._failure(origin_of(address), key_id or "")
         return key
+
+    def refused_key(self, text: str) -> tuple[str, ApiKey | None] | None:
+        """Return which key a wrong text has just named, with its id; None if there is or was none such.
+
+        A key that was revoked has an id alone.
+        """
+        key_id = key_id_of(text)
+        found = self._lookups.remembered(key_id) if key_id else None
+        return (key_id, found.key) if key_id and found else None
 
     async def standing(self, key_id: str) -> ApiKey | None:
         """Return the key of a session, unless it was revoked. Raises LedgerUnavailable, SchemaOutdated."""

@@ -14,7 +14,17 @@ from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from worker.api import dead_letters, deliveries, diagnostics, events, fleet, integrations, openapi, replays
+from worker.api import (
+    audit,
+    dead_letters,
+    deliveries,
+    diagnostics,
+    events,
+    fleet,
+    integrations,
+    openapi,
+    replays,
+)
 from worker.api.bodies import BoundedBodies
 from worker.api.limits import sharing_refusals
 from worker.api.openapi import document_app
@@ -94,6 +104,7 @@ ROUTERS = (
     dead_letters.router,
     dead_letters.tenant_router,
     replays.router,
+    audit.router,
 )
 #: What is here at the top, for those who run the fleet.
 TOP = (fleet.router,)

@@ -10,6 +10,7 @@ from worker.api.load import load_of
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.model.api_keys import ApiKey, Role
+from worker.model.audit import Actor, ActorKind, key_actor
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, as `siem api-keys create` prints it.")
 
@@ -40,6 +41,10 @@ async def _caller(
     return key
 
 
+async def _actor(request: Request, caller: Annotated[ApiKey, Depends(_caller)]) -> Actor:
+    return key_actor(ActorKind.API, caller, host_of(request))
+
+
 def host_of(request: Request) -> str:
     """Return the address that the request came from, as a proxy of ours says if there is one."""
     return request.client.host if request.client else ""
@@ -59,4 +64,6 @@ def _only(*roles: Role) -> Callable[[ApiKey], Awaitable[ApiKey]]:
 Admin = Annotated[ApiKey, Depends(_only(Role.ADMIN))]
 Reader = Annotated[ApiKey, Depends(_only(Role.ADMIN, Role.READ_ONLY))]
 Publisher = Annotated[ApiKey, Depends(_only(Role.ADMIN, Role.PUBLISH_ONLY))]
+#: The same, as the audit trail names it.
+By = Annotated[Actor, Depends(_actor)]
 Anyone = Annotated[ApiKey, Depends(_only(*Role))]

@@ -11,16 +11,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from worker.api.bodies import limited_body
-from worker.api.callers import Admin, Reader, Shared
+from worker.api.callers import Admin, By, Reader, Shared
 from worker.api.openapi import problems
 from worker.api.parameters import LetterFilters, LetterStateFilter, epoch_ms
 from worker.api.pools import FairRoute, work
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.api.validation import validate_lines
-from worker.ledger.dead_letters import discard_dead_letters, find_dead_letters, find_letter
+from worker.ledger.dead_letters import find_dead_letters, find_letter
+from worker.ledger.letter_changes import discard_dead_letters
 from worker.ledger.letter_history import letter_history
 from worker.ledger.results import DeadLetterRow
+from worker.model.audit import Actor
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import DeadLetterFilter, LetterState
@@ -88,12 +90,13 @@ def show_dead_letter(caller: Reader, resources: Shared, integration_id: str, let
     status_code=204,
     responses=problems(*_USUAL, 409),
 )
-def discard_dead_letter(caller: Admin, resources: Shared, integration_id: str, letter_id: str) -> Response:
+def discard_dead_letter(
+    caller: Admin, by: By, resources: Shared, integration_id: str, letter_id: str
+) -> Response:
     """Discard a dead letter: it waits no longer, and no replay sends it. It can be shown until pruned."""
     letter = _letter(resources, caller.tenant_id, integration_id, letter_id)
-    discard_dead_letters(
-        resources.engine, DeadLetterFilter(ids=(letter.id,), integration_id=integration_id), letter.dead_ms
-    )
+    meant = DeadLetterFilter(ids=(letter.id,), integration_id=integration_id)
+    discard_dead_letters(resources.engine, meant, letter.dead_ms, by=by)
     now = find_letter(resources.engine, letter.id)
     if now.state is not LetterState.DISCARDED:
         raise Problem(409, f"it is {now.state} already", hint="discard one that waits")
@@ -149,20 +152,19 @@ def show_invalid_event(caller: Reader, resources: Shared, letter_id: str) -> Let
     responses=problems(*_TENANT_USUAL, 400, 404, 408, 413),
 )
 async def correct_invalid_event(
-    caller: Admin, resources: Shared, request: Request, letter_id: str
+    caller: Admin, by: By, resources: Shared, request: Request, letter_id: str
 ) -> LetterDocument:
     """Publish the event corrected: 202 says that Redis has it. Its dead letter then waits no longer."""
     raw = await limited_body(request, MAX_EVENT_BYTES)
-    return await work(caller.tenant_id, _correct, resources, caller.tenant_id, letter_id, raw)
+    return await work(caller.tenant_id, _correct, resources, caller.tenant_id, by, letter_id, raw)
 
 
 @tenant_router.delete("/{letter_id}", status_code=204, responses=problems(*_TENANT_USUAL, 404, 409))
-def discard_invalid_event(caller: Admin, resources: Shared, letter_id: str) -> Response:
+def discard_invalid_event(caller: Admin, by: By, resources: Shared, letter_id: str) -> Response:
     """Discard an event that was not valid: it waits no longer. It can be shown until pruned."""
     letter = _invalid_event(resources, caller.tenant_id, letter_id)
-    discard_dead_letters(
-        resources.engine, DeadLetterFilter(ids=(letter.id,), tenant_id=caller.tenant_id), letter.dead_ms
-    )
+    meant = DeadLetterFilter(ids=(letter.id,), tenant_id=caller.tenant_id)
+    discard_dead_letters(resources.engine, meant, letter.dead_ms, by=by)
     now = find_letter(resources.engine, letter.id)
     if now.state is not LetterState.DISCARDED:
         raise Problem(409, f"it is {now.state} already", hint="discard one that waits")
@@ -177,11 +179,11 @@ def corrected_bytes(raw: bytes, tenant_id: str) -> bytes:
     return judged.events[0]
 
 
-def _correct(resources: Resources, tenant_id: str, letter_id: str, raw: bytes) -> LetterDocument:
+def _correct(resources: Resources, tenant_id: str, by: Actor, letter_id: str, raw: bytes) -> LetterDocument:
     letter = _invalid_event(resources, tenant_id, letter_id)
     event = corrected_bytes(raw, tenant_id)
     resources.ownership.require()
-    publish_corrected(resources.engine, resources.client, letter, event)
+    publish_corrected(resources.engine, resources.client, letter, event, by=by)
     return letter_document(find_letter(resources.engine, letter.id))
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from worker.api.callers import Admin, Reader, Shared
+from worker.api.callers import Admin, By, Reader, Shared
 from worker.api.openapi import problems
 from worker.api.pools import TESTS, FairRoute, PoolFull, crowded, work
 from worker.api.resources import Resources
@@ -24,9 +24,12 @@ from worker.background.doctor import StepReport, examine, examine_keys
 from worker.background.health import HealthService
 from worker.background.reach import held_connections
 from worker.integrations.integration import Integration
+from worker.ledger.audit import record_alone
+from worker.model.audit import Actor
 from worker.model.errors import NotFoundError
 from worker.model.sources import MissingSources, Source
 from worker.transports.check_guards import FleetGuard
+from worker.vault.changes import integration_test_record
 from worker.views.diagnostics import TestDocument, step_document, test_document
 from worker.views.health import HealthDocument, health_document
 
@@ -34,9 +37,15 @@ Checks = Callable[[], Generator[StepReport, None, None]]
 
 
 async def steps_of_test(
-    resources: Resources, integration: Integration, tenant_id: str, *, test_event: bool = True
+    resources: Resources,
+    integration: Integration,
+    tenant_id: str,
+    by: Actor,
+    *,
+    test_event: bool = True,
+    saved: bool = True,
 ) -> AsyncGenerator[StepReport, None]:
-    """Return the steps of a test that has begun, each as soon as it has ended.
+    """Return the steps of a test that has begun and is recorded, each as soon as it has ended.
 
     Raises a Problem, 429 or 503, when too many tests are under way, and whatever keeps a test from its first
     step. If no one reads the steps any more, the test ends with the step that it is at.
@@ -48,7 +57,14 @@ async def steps_of_test(
         raise crowded(full, "tests", "tenant", tenant_id) from None
     steps = run.steps()
     first = await anext(steps)
-    return _chained(first, steps)
+    chained = _chained(first, steps)
+    try:
+        record = integration_test_record(by, integration, tenant_id, saved=saved, test_event=test_event)
+        await work(tenant_id, record_alone, resources.engine, record)
+    except BaseException:
+        await steps.aclose()  # what cannot be recorded goes no further
+        raise
+    return chained
 
 
 async def _chained(
@@ -131,6 +147,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 )
 async def examine_integration(
     caller: Admin,
+    by: By,
     resources: Shared,
     integration_id: str,
     request: Request,
@@ -146,7 +163,7 @@ async def examine_integration(
     """
     tenant_id = caller.tenant_id
     integration = await work(tenant_id, resources.integrations_of(tenant_id).get, integration_id)
-    checks = await steps_of_test(resources, integration, tenant_id, test_event=test_event)
+    checks = await steps_of_test(resources, integration, tenant_id, by, test_event=test_event)
     if LINES in request.headers.get("accept", ""):
         return StreamingResponse(_lines(checks), media_type=LINES)
     return JSONResponse(test_document(integration, [check async for check in checks]).model_dump(mode="json"))

@@ -192,16 +192,16 @@ _TRIES = 5
 
 
 def create_integration_of_tenant(
-    resources: Resources, tenant_id: str, given: dict[str, Any], integration_id: str, *, again: bool
+    integrations: IntegrationStore, tenant_id: str, given: dict[str, Any], integration_id: str, *, again: bool
 ) -> None:
     """Create it under this id; nothing is done if that was done `again`. Raises InvalidIntegration."""
-    if again and _is_there(resources.integrations_of(tenant_id), integration_id):
+    if again and _is_there(integrations, integration_id):
         return
     names = list(_names(given, integration_id))
     for name in names:
         integration = created({**given, "name": name}, integration_id, tenant_id)
         try:
-            resources.integrations_of(tenant_id).create(integration)
+            integrations.create(integration)
         except InvalidIntegration as error:
             if error.field != "name" or name is names[-1]:
                 raise

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from worker.api import openapi
 from worker.api.bodies import Body
-from worker.api.callers import Admin, Anyone, Reader, Shared
+from worker.api.callers import Admin, Anyone, By, Reader, Shared
 from worker.api.idempotency import IdempotencyKey, run_idempotent
 from worker.api.integration_changes import change, create_integration_of_tenant, refresh_integration
 from worker.api.openapi import problems
@@ -17,6 +17,8 @@ from worker.api.pools import FairRoute
 from worker.api.resources import Resources
 from worker.broker.idempotency import IdempotencyLock
 from worker.integrations.integration import Integration
+from worker.ledger.integrations import IntegrationStore
+from worker.model.audit import Action
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
 from worker.vault.masking import MaskedIntegration
 from worker.views.cursors import time_and_id
@@ -38,17 +40,16 @@ _OF_A_BODY = (400, 408, 413, 415)
     responses=openapi.one(201) | problems(401, 403, 409, 429, 503, *_OF_A_BODY),
 )
 def create_integration(
-    caller: Admin, resources: Shared, body: Body, idempotency_key: IdempotencyKey = None
+    caller: Admin, by: By, resources: Shared, body: Body, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Create an integration; events reach it from now on. Without a name, it is named by type and host."""
 
     def do(leave: IdempotencyLock | None) -> Response:
         integration_id = f"int_{leave.name if leave else secrets.token_hex(8)}"
-        create_integration_of_tenant(
-            resources, caller.tenant_id, body.value, integration_id, again=bool(leave and not leave.is_first)
-        )
+        mine, again = resources.integrations_of(caller.tenant_id, by), bool(leave and not leave.is_first)
+        create_integration_of_tenant(mine, caller.tenant_id, body.value, integration_id, again=again)
         refresh_integration(resources, integration_id)
-        made = resources.integrations_of(caller.tenant_id).show(integration_id)
+        made = mine.show(integration_id)
         response = _answer(made, 201, resources.warning_of(made))
         response.headers["Location"] = f"/api/v1/integrations/siem/{integration_id}"
         return response
@@ -80,7 +81,7 @@ def show_integration(caller: Reader, resources: Shared, integration_id: str) -> 
     responses=openapi.one(200) | problems(*_USUAL, 412, *_OF_A_BODY),
 )
 def change_integration(
-    caller: Admin, resources: Shared, integration_id: str, body: Body, if_match: IfMatch = None
+    caller: Admin, by: By, resources: Shared, integration_id: str, body: Body, if_match: IfMatch = None
 ) -> Response:
     """Change an integration by a JSON merge patch (RFC 7396): null brings back the default.
 
@@ -89,7 +90,7 @@ def change_integration(
     port), or one that need not prove who it is as before, all secrets are given again, or the change is
     refused (422). The body may be called application/json as well.
     """
-    integrations = resources.integrations_of(caller.tenant_id)
+    integrations = resources.integrations_of(caller.tenant_id, by)
     change(integrations, integration_id, body.value, seen_in(if_match))
     refresh_integration(resources, integration_id)
     made = integrations.show(integration_id)
@@ -98,10 +99,10 @@ def change_integration(
 
 @router.delete("/{integration_id}", status_code=204, responses=problems(*_USUAL, 412))
 def delete_integration(
-    caller: Admin, resources: Shared, integration_id: str, if_match: IfMatch = None
+    caller: Admin, by: By, resources: Shared, integration_id: str, if_match: IfMatch = None
 ) -> Response:
     """Delete an integration and forget its secrets. Its undelivered events become dead letters."""
-    resources.integrations_of(caller.tenant_id).delete(integration_id, seen_in(if_match))
+    resources.integrations_of(caller.tenant_id, by).delete(integration_id, seen_in(if_match))
     refresh_integration(resources, integration_id)
     return Response(status_code=204)
 
@@ -112,10 +113,11 @@ def delete_integration(
     responses=openapi.one(200) | problems(*_USUAL, 412),
 )
 def pause_integration(
-    caller: Admin, resources: Shared, integration_id: str, if_match: IfMatch = None
+    caller: Admin, by: By, resources: Shared, integration_id: str, if_match: IfMatch = None
 ) -> Response:
     """Keep its events waiting: they are collected, and nothing more is sent."""
-    return _pause(resources, caller.tenant_id, integration_id, if_match, paused=True)
+    mine = resources.integrations_of(caller.tenant_id, by)
+    return _pause(resources, mine, integration_id, if_match, paused=True)
 
 
 @router.post(
@@ -124,25 +126,23 @@ def pause_integration(
     responses=openapi.one(200) | problems(*_USUAL, 412),
 )
 def resume_integration(
-    caller: Admin, resources: Shared, integration_id: str, if_match: IfMatch = None
+    caller: Admin, by: By, resources: Shared, integration_id: str, if_match: IfMatch = None
 ) -> Response:
     """Send what has waited; also tries a SIEM at once whose circuit breaker is open."""
-    return _pause(resources, caller.tenant_id, integration_id, if_match, paused=False)
+    mine = resources.integrations_of(caller.tenant_id, by)
+    return _pause(resources, mine, integration_id, if_match, paused=False)
 
 
 def _pause(
-    resources: Resources, tenant_id: str, integration_id: str, if_match: str | None, *, paused: bool
+    resources: Resources, mine: IntegrationStore, integration_id: str, if_match: str | None, *, paused: bool
 ) -> Response:
     def switch(one: Integration) -> Integration:
         return one.model_copy(update={"paused": paused})
 
-    resources.integrations_of(tenant_id).change(integration_id, switch, seen_in(if_match))
-    return _changed(resources, tenant_id, integration_id)
-
-
-def _changed(resources: Resources, tenant_id: str, integration_id: str) -> Response:
+    action = Action.INTEGRATION_PAUSED if paused else Action.INTEGRATION_RESUMED
+    mine.change(integration_id, switch, seen_in(if_match), action=action)
     refresh_integration(resources, integration_id)
-    return _answer(resources.integrations_of(tenant_id).show(integration_id))
+    return _answer(mine.show(integration_id))
 
 
 def _answer(one: MaskedIntegration, status: int = 200, warning: str | None = None) -> Response:

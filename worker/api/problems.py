@@ -27,7 +27,7 @@ from worker.model.errors import (
     SecretUnreadable,
     SiemError,
 )
-from worker.model.limits import OverQuota, TooLargeIntegration
+from worker.model.limits import OverQuota, TooLargeIntegration, TooManyChanges
 from worker.model.log_events import REQUEST_FAILED
 
 #: What is wrong with an integration as a whole, or with how its fields go together, is said of these.
@@ -136,6 +136,10 @@ def _of_failures(error: TooManyFailures) -> Problem:
     return Problem(429, str(error), headers={"Retry-After": seconds}, hint=f"wait {seconds} s")
 
 
+def _of_changes(error: TooManyChanges) -> Problem:
+    return Problem(429, str(error), headers={"Retry-After": "60"}, hint="try again later, or change less")
+
+
 def _of_unknown_key(error: UnknownKey) -> Problem:
     return Problem(401, str(error), headers={"WWW-Authenticate": "Bearer"}, hint="use another key")
 
@@ -169,6 +173,7 @@ _ANSWERS: list[tuple[type[Exception], Callable[[Any], Problem]]] = [
     (InvalidInput, _of_input),
     (UnknownKey, _of_unknown_key),
     (TooManyFailures, _of_failures),
+    (TooManyChanges, _of_changes),
     (NotFoundError, lambda error: Problem(404, str(error))),
     (RevisionConflict, _of_change),
     (OutageError, _of_outage),

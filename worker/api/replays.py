@@ -11,19 +11,19 @@ from fastapi.responses import JSONResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from worker.api.bodies import Body
-from worker.api.callers import Admin, Reader, Shared
+from worker.api.callers import Admin, By, Reader, Shared
 from worker.api.openapi import problems
 from worker.api.parameters import USUAL, Cursor, Limit, epoch_ms
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters
-from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result, replays_of
+from worker.ledger.replays import cancel_replay, create_replay, get_replay, replay_result, replays_of
 from worker.model.api_keys import ApiKey
 from worker.model.deliveries import Cause
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.events import EventType
-from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, MOST_IDS, DeadLetterFilter, Replay, ReplayState
+from worker.model.replays import DEFAULT_RATE, FASTEST_RATE, MOST_IDS, DeadLetterFilter, Replay
 from worker.views.cursors import time_and_id
 from worker.views.replays import (
     CountDocument,
@@ -131,7 +131,7 @@ class PageParameters(BaseModel):
     openapi_extra=_REQUEST,
     responses=_ANSWERS | problems(*_USUAL, 400, 408, 409, 413, 415),
 )
-def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Body) -> Response:
+def make_replay(caller: Admin, by: By, resources: Shared, integration_id: str, body: Body) -> Response:
     """Send dead letters again. What was delivered meanwhile is not sent once more."""
     home = resources.integrations_of(caller.tenant_id).show(integration_id).id
     asked = request_in(body.value)
@@ -150,6 +150,7 @@ def make_replay(caller: Admin, resources: Shared, integration_id: str, body: Bod
         rate=asked.rate,
         made_by=f"api:{caller.name}",
         quotas=resources.config.quotas,
+        by=by,
     )
     where = f"/api/v1/integrations/siem/{home}/replays/{made.id}"
     document = replay_document(made, for_tenant=True)
@@ -176,10 +177,10 @@ def show_replay(caller: Reader, resources: Shared, integration_id: str, replay_i
 
 
 @router.delete("/{replay_id}", responses=problems(*_USUAL, 409))
-def cancel_replay(caller: Admin, resources: Shared, integration_id: str, replay_id: str) -> ReplayDetail:
+def cancel_one(caller: Admin, by: By, resources: Shared, integration_id: str, replay_id: str) -> ReplayDetail:
     """Cancel a replay that runs. What it has handed over is sent; the rest waits on."""
     found = _replay(resources, caller, integration_id, replay_id)
-    if not end_replay(resources.engine, found.id, ReplayState.CANCELLED, f"by api:{caller.name}"):
+    if not cancel_replay(resources.engine, found, f"by api:{caller.name}", by):
         state = get_replay(resources.engine, found.id).state
         raise Problem(409, f"it is {state} already", hint="cancel one that runs")
     return _detail(resources, get_replay(resources.engine, found.id))

@@ -20,6 +20,7 @@ from worker.api.outage_log import OutageLog
 from worker.api.pools import KEYS, WORK
 from worker.background.reach import reach_of
 from worker.broker.api_keys import FoundKey, KeyCopy
+from worker.broker.audit import AuditInbox
 from worker.broker.connection import Client, await_replica, check_redis_writes, redis_client
 from worker.broker.locks import TRUSTED, check_claim
 from worker.broker.notices import FullTenants
@@ -29,6 +30,7 @@ from worker.ledger.engine import Ledger, check_ledger_writes, ledger_id, open_le
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.model.allowed_networks import AllowedNetworks
+from worker.model.audit import FLEET, Actor
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 from worker.settings import Settings
 from worker.transports.check_guards import address_warning
@@ -117,14 +119,19 @@ class Resources:
             full_tenants=FullTenants(client),
         )
 
-    def integrations_of(self, tenant_id: str) -> IntegrationStore:
-        """Return the integrations that people of this tenant may see."""
-        return self.all_integrations().of(tenant_id)
+    def integrations_of(self, tenant_id: str, by: Actor = FLEET) -> IntegrationStore:
+        """Return the integrations that people of this tenant may see, to be changed by this one."""
+        return self.all_integrations().by(by).of(tenant_id)
 
     @property
     def sessions(self) -> Sessions:
         """The sessions of those who signed in to the pages."""
         return Sessions(self.client, self.vault.proofs)
+
+    @property
+    def inbox(self) -> AuditInbox:
+        """Where records of the audit trail wait that are not about the ledger."""
+        return AuditInbox(self.client, self.vault.proofs)
 
     def all_integrations(self) -> IntegrationStore:
         """Return the integrations of all tenants: for what is done for the fleet, never for an answer."""

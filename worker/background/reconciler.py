@@ -123,7 +123,8 @@ def share_api_keys(copy: KeyCopy, engine: Ledger) -> None:
     revoked, standing = copy.revoked(), store.standing()
     for key, _ in standing:
         if key.id in revoked:
-            store.revoke(key.id)
+            # Who did it stands in the inbox of the audit trail, or in the ledger by now.
+            store.revoke(key.id, by=None)
             API_KEY_REVOCATION_RECORDED.log(log, api_key=key.id)
     copy.replace([(key, digest) for key, digest in standing if key.id not in revoked])
 

@@ -29,6 +29,7 @@ KEPT_DAYS: dict[PrunableKind, float] = {
     PrunableKind.RECORDED_ENTRIES: 7,
     PrunableKind.REPLAYS: 90,
     PrunableKind.MINUTE_COUNTS: 400,
+    PrunableKind.AUDIT: 400,
 }
 
 #: Rows of one transaction: at first, at the least and at the most.
@@ -127,6 +128,7 @@ def kept_days_of(config: Settings) -> dict[PrunableKind, float]:
         PrunableKind.ATTEMPTS: config.keep_deliveries_days,
         PrunableKind.DEAD_LETTERS: config.keep_dead_letters_days,
         PrunableKind.PARKED: config.keep_parked_days,
+        PrunableKind.AUDIT: config.keep_audit_days,
     }
 
 

@@ -105,12 +105,14 @@ class KeyCopy:
         }
         return {key_id: one for key_id, one in found.items() if one is not None}
 
-    def revoke(self, key_id: str) -> None:
-        """Let this key open nothing by this copy, for ever."""
+    def revoke(self, key_id: str, record: tuple[str, bytes] | None = None) -> None:
+        """Let this key open nothing by this copy, for ever; `record` is for the audit trail's inbox."""
         with broker_errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.sadd(keys.API_KEYS_REVOKED, key_id)
             pipeline.hdel(keys.API_KEYS, key_id)
+            if record is not None:
+                pipeline.hset(keys.AUDIT_INBOX, *record)
             execute_when_full(self._client, pipeline)
 
     def revoked(self) -> set[str]:

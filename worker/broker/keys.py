@@ -64,6 +64,10 @@
 | `siem:displaced`             | set    | keys that were moved away and are not logged yet              |
 | `siem:displaced:<key>`       | any    | what was found under a key that must be of another type        |
 | `siem:replays`               | hash   | replay → what its latest page handed over (packed)             |
+| `siem:audit`                 | stream | the audit trail: field `record`, JSON; bounded, see            |
+|                              |        | `worker.broker.audit`                                          |
+| `siem:audit:inbox`           | hash   | id → a record on its way to the ledger, with a proof (JSON)    |
+| `siem:audit:publisher`       | string | the lock of the one that publishes them                        |
 | `siem:health`                | channel| changes of the health of integrations
 (`worker.broker.health_events`)  |
 | `siem:health:states`         | hash   | id → the latest of these changes, as JSON                      |
@@ -108,7 +112,7 @@
 | `siem:celery:*`              |        | Celery's own: a queue for each type;  unacknowledged messages  |
 
 "Packed" is MessagePack (see `worker.broker.packing`). Entries are deleted once they are settled, so the
-length of a stream is what is still to do. No stream is ever trimmed: that would drop events.
+length of a stream is what is still to do. No stream of events is ever trimmed: that would drop some.
 
 **Two releases on one Redis.** While a fleet is upgraded or rolled back, processes of the previous release
 work beside these, on the same keys. What stands under a name keeps its form: packed entries, fields and
@@ -117,9 +121,9 @@ leases, and the states of a slot stay as they are. What is new stands under a na
 code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
 `siem:api-keys*` are of release 0.2.0; `siem:integrations:changes`, `siem:idempotency:of:*`,
-`siem:drafts:of:*`, `siem:events:aside*`, `siem:events:renumbered` and `siem:tenants:full` came later. Of a
-heartbeat, 0.1.0 reads the role up to the first colon, and the last word of the value. `tests/upgrades`
-tries both directions.
+`siem:drafts:of:*`, `siem:audit*`, `siem:events:aside*`, `siem:events:renumbered` and `siem:tenants:full`
+came later. Of a heartbeat, 0.1.0 reads the role up to the first colon, and the last word of the value.
+`tests/upgrades` tries both directions.
 """
 
 EVENTS = "siem:events"
@@ -150,6 +154,9 @@ RETENTION_LOCK = "siem:retention"
 RETENTION_REFUSED = "siem:retention:refused"
 UNPARKER_LOCK = "siem:unparker"
 REPLAYS = "siem:replays"
+AUDIT = "siem:audit"
+AUDIT_INBOX = "siem:audit:inbox"
+AUDIT_LOCK = "siem:audit:publisher"
 HEALTH = "siem:health"
 HEALTH_STATES = "siem:health:states"
 HEALTH_UNSENT = "siem:health:untold"

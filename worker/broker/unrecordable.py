@@ -99,21 +99,21 @@ class Unrecordable:
 
     def __init__(self, client: redis.Redis) -> None:
         """Use the client, which may be shared between threads."""
-        self._client = client
+        self.client = client
         self._put_back = appending_script(client, "put_back")
 
     def count(self) -> int:
         """Count them."""
         with broker_errors():
-            return int(self._client.xlen(keys.UNRECORDABLE))
+            return int(self.client.xlen(keys.UNRECORDABLE))
 
     def all(self, after: str | None = None) -> Iterator[SetAside]:
         """Yield them, the oldest first, as of now; those `after` an id alone, if one is given."""
         with broker_errors():
-            last: Any = self._client.xrevrange(keys.UNRECORDABLE, count=1)
+            last: Any = self.client.xrevrange(keys.UNRECORDABLE, count=1)
             start = f"({after}" if after else "-"
             while last:
-                found: Any = self._client.xrange(keys.UNRECORDABLE, start, last[0][0], _PAGE)
+                found: Any = self.client.xrange(keys.UNRECORDABLE, start, last[0][0], _PAGE)
                 yield from (_read(entry_id, given) for entry_id, given in found)
                 if len(found) < _PAGE:
                     return
@@ -124,7 +124,7 @@ class Unrecordable:
         if not re.fullmatch(r"[0-9]{1,20}-[0-9]{1,20}", entry_id):
             return None
         with broker_errors():
-            found: Any = self._client.xrange(keys.UNRECORDABLE, entry_id, entry_id)
+            found: Any = self.client.xrange(keys.UNRECORDABLE, entry_id, entry_id)
         return _read(*found[0]) if found else None
 
     def put_back(self, one: SetAside) -> bool:
@@ -143,7 +143,7 @@ class Unrecordable:
     def discard(self, one: SetAside) -> bool:
         """Delete it for good; False if it is not here any more."""
         with broker_errors():
-            return bool(self._client.xdel(keys.UNRECORDABLE, one.id))
+            return bool(self.client.xdel(keys.UNRECORDABLE, one.id))
 
 
 def _read(entry_id: bytes, given: dict[bytes, bytes]) -> SetAside:

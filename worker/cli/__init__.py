@@ -101,6 +101,7 @@ COMMANDS = (
         "worker.cli.unrecordable:unrecordable",
         "See what the ledger did not take, and why; put it back.",
     ),
+    LazyCommand("audit", "worker.cli.audit:audit", "See who changed what, when and from where."),
     LazyCommand("api-keys", "worker.cli.api_keys:api_keys", "Make and revoke the keys of the HTTP API."),
     LazyCommand(
         "secrets",

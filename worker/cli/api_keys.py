@@ -8,13 +8,16 @@ from typing import Any
 import click
 
 from worker.background.reconciler import share_api_keys
+from worker.broker.api_keys import FoundKey
+from worker.broker.audit import AuditInbox
 from worker.broker.connection import Client, redis_client
 from worker.broker.locks import check_claim
 from worker.cli.output import as_json_option, plain, print_items, print_json, print_table, when
-from worker.cli.stores import configuration, key_copy, ledger
-from worker.ledger.api_keys import ApiKeyStore
+from worker.cli.stores import configuration, key_copy, ledger, operator
+from worker.ledger.api_keys import ApiKeyStore, key_record
 from worker.ledger.engine import Ledger, ledger_id
 from worker.model.api_keys import ApiKey, Role
+from worker.model.audit import Action
 from worker.model.errors import (
     BrokerUnavailable,
     InvalidSetting,
@@ -24,6 +27,7 @@ from worker.model.errors import (
 )
 from worker.model.log_events import API_KEY_COPY_DEFERRED, API_KEY_REVOCATION_DEFERRED
 from worker.model.time import rfc3339
+from worker.vault.vault import open_vault
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +64,7 @@ def create(name: str, tenant: str, role: str, *, as_json: bool) -> None:
     siem api-keys create --name control-plane --tenant acme --role publish-only
     """
     with ledger() as engine:
-        made = ApiKeyStore(engine).create(tenant, Role(role), name)
+        made = ApiKeyStore(engine).create(tenant, Role(role), name, by=operator())
         try:
             with _client() as client:
                 _share(client, engine)
@@ -106,7 +110,7 @@ def revoke(key: str, *, as_json: bool) -> None:
     """
     try:
         with ledger() as engine:
-            revoked = ApiKeyStore(engine).revoke(key)
+            revoked = ApiKeyStore(engine).revoke(key, by=operator())
             _publish_revocation(engine, revoked)
     except (LedgerUnavailable, SchemaOutdated) as error:
         _revoke_in_copy(key, error, as_json=as_json)
@@ -132,13 +136,21 @@ def _revoke_in_copy(key_id: str, outage: OutageError, *, as_json: bool) -> None:
         found = copy.find(key_id)
         if found is None:
             raise outage
-        copy.revoke(key_id)
+        copy.revoke(key_id, _record_of(client, found))
     name = found.key.name if found.key else "the key"
     if as_json:
         print_json({"id": key_id, "revoked_at": None, "revoked_in_redis": True, "reason": str(outage)})
     else:
         click.echo(plain(f"Revoked {name} ({key_id}) in Redis; a recorder revokes it in the database:"))
         click.echo(plain(str(outage)))
+
+
+def _record_of(client: Client, found: FoundKey) -> tuple[str, bytes] | None:
+    """Return the record of a revocation that Redis keeps until the database is back; none of a second one."""
+    if found.key is None:
+        return None
+    record = key_record(Action.API_KEY_REVOKED, operator(), found.key, database="away")
+    return AuditInbox(client, open_vault(configuration()).proofs).entry(record)
 
 
 def _share(client: Client, engine: Ledger) -> None:

@@ -26,7 +26,7 @@ from worker.cli.database_text import (
 )
 from worker.cli.output import as_json_option, count_text, print_json
 from worker.cli.pruning import prune
-from worker.cli.stores import configuration, open_standing_ledger
+from worker.cli.stores import configuration, open_standing_ledger, operator
 from worker.ledger.engine import Ledger, open_ledger
 from worker.ledger.migrations.changes import Lost, lost_by
 from worker.ledger.migrations.revisions import Revision, Tables, own_steps, require_readable_tables
@@ -95,7 +95,7 @@ def upgrade(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
             return
         if not confirm and upgrade_shuts_out(engine):
             _require_no_process_stopped(own_steps().head)
-        taken = upgrade_in(engine)
+        taken = upgrade_in(engine, by=operator())
         now = tables_of(engine)
     print_done(taken, now, "Took", as_json=as_json)
 
@@ -138,7 +138,7 @@ def downgrade(
             # In this order: --confirm, which the second one offers, waives both.
             _require_no_process_stopped(target)
             _refuse_to_lose(lost)
-        undone = downgrade_in(engine, target)
+        undone = downgrade_in(engine, target, by=operator())
         now = tables_of(engine)
     print_done(undone, now, "Undid", as_json=as_json)
 

@@ -29,15 +29,10 @@ from worker.cli.selection import (
     selection_of,
     since_option,
 )
-from worker.cli.stores import configuration, integration_store, names_by_id
-from worker.ledger.dead_letters import (
-    DeadLetterCount,
-    count_dead_letters,
-    discard_dead_letters,
-    find_dead_letters,
-    find_letter,
-)
+from worker.cli.stores import configuration, integration_store, names_by_id, operator
+from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters, find_dead_letters, find_letter
 from worker.ledger.integrations import IntegrationStore
+from worker.ledger.letter_changes import discard_dead_letters
 from worker.ledger.letter_history import letter_history
 from worker.ledger.replays import create_replay
 from worker.model.deliveries import Cause
@@ -165,7 +160,9 @@ def discard_(*, yes: bool, as_json: bool, **options: Any) -> None:
         found = _counted(store, selection, elsewhere=True)
         if found.total and not yes:
             confirm(f"Discard {count_text(found.total, 'dead letter')}?", "nothing was discarded")
-        discarded = discard_dead_letters(store.engine, selection, found.upto_ms) if found.total else 0
+        discarded = (
+            discard_dead_letters(store.engine, selection, found.upto_ms, by=operator()) if found.total else 0
+        )
     if as_json:
         print_json({"discarded": discarded})
     else:
@@ -233,6 +230,7 @@ def replay(
             rate=rate,
             made_by=_user(),
             quotas=configuration().quotas,
+            by=operator(),
         )
         if wait:
             _wait_for(store, made, as_json=as_json)

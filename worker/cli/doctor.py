@@ -9,7 +9,7 @@ the copy in Redis while the database is away.
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from itertools import chain
 
@@ -24,9 +24,18 @@ from worker.broker.redis_stats import RedisStats, standing_subjects
 from worker.cli.output import as_json_option, count_text, plain, print_json
 from worker.cli.reports import find_subject, print_wrapped, reported_ledger
 from worker.cli.selection import complete_integration
-from worker.cli.stores import configuration, connections_held, integration_store, worker_keys, worker_reach
+from worker.cli.stores import (
+    configuration,
+    connections_held,
+    integration_store,
+    leave_record,
+    operator,
+    worker_keys,
+    worker_reach,
+)
 from worker.integrations import destination_types
 from worker.integrations.integration import Integration
+from worker.ledger.audit import record_alone
 from worker.ledger.engine import Ledger
 from worker.ledger.migrations.revisions import words_of_tables
 from worker.ledger.migrations.runner import require_readable_schema
@@ -42,6 +51,7 @@ from worker.model.redis_checks import CheckStatus, RedisCheck
 from worker.model.sources import MissingSources, Source
 from worker.settings import Settings
 from worker.transports.check_guards import FleetGuard
+from worker.vault.changes import integration_test_record
 from worker.vault.documents import read_document
 from worker.vault.vault import open_vault
 from worker.views.diagnostics import doctor_document, has_failed, installation_document
@@ -186,8 +196,8 @@ def doctor(integration: str | None, *, timeout: float | None, test_event: bool, 
     It looks up the name, connects, and sends one marked, harmless event, as a worker would, but from this
     machine. An address must be allowed by every running worker that delivers to this type of destination;
     only if none runs, this environment's SIEM_ALLOWED_NETWORKS decides. A running worker that lacks the key
-    which sealed the integration's secrets is warned of. Nothing is recorded. Exits with 1 if a step failed;
-    warnings are no failure.
+    which sealed the integration's secrets is warned of. The audit trail has who tested; nothing else is
+    recorded. Exits with 1 if a step failed; warnings are no failure.
     """
     around = list(examine_installation(with_doors=integration is None))
     if integration is None:
@@ -196,6 +206,7 @@ def doctor(integration: str | None, *, timeout: float | None, test_event: bool, 
     found = _within(find_integration(integration), timeout)
     if not as_json:
         _print_each(check for check in around if check.result is not StepStatus.OK)
+    _record(found, test_event=test_event)
     checks = _checks(found, configuration(), test_event=test_event)
     done = list(checks) if as_json else _print_each(checks)
     if as_json:
@@ -204,6 +215,20 @@ def doctor(integration: str | None, *, timeout: float | None, test_event: bool, 
         click.echo(plain(_summary(found.name, done)))
     if has_failed([*around, *done]):
         sys.exit(1)
+
+
+def _record(integration: Integration, *, test_event: bool) -> None:
+    """Record the test in the ledger, or while that is away in Redis; if both are, nowhere."""
+    record = integration_test_record(operator(), integration, integration.tenant_id, test_event=test_event)
+    try:
+        with integration_store() as store:
+            record_alone(store.engine, record)
+    except OutageError:
+        with (
+            suppress(OutageError, InvalidSetting),
+            closing(redis_client(configuration().broker_address())) as client,
+        ):
+            leave_record(client, record)
 
 
 def _print_installation(around: list[StepReport], *, as_json: bool) -> None:

@@ -13,7 +13,13 @@ from worker.cli.integration_options import INTEGRATION_OPTIONS
 from worker.cli.integration_text import integration_warnings
 from worker.cli.output import as_json_option, plain, print_json
 from worker.cli.selection import integration_argument
-from worker.cli.stores import integration_store, processes_without_key, refresh_integrations, worker_reach
+from worker.cli.stores import (
+    integration_store,
+    operator,
+    processes_without_key,
+    refresh_integrations,
+    worker_reach,
+)
 from worker.integrations import CONFIGS
 from worker.integrations.integration import Integration, at_once, secrets_within
 from worker.integrations.secrets import SecretUrl
@@ -72,7 +78,7 @@ def update(integration: str, *, as_json: bool, **options: Any) -> None:
         seen = {mine.show(found.id).revision}
         old = mine.get(found.id)
         changed = read_changes(old, options)
-        mine.change(old.id, lambda _: changed, seen)
+        mine.by(operator()).change(old.id, lambda _: changed, seen)
         refresh_integrations(store, old.id)
         shown = mine.show(old.id)
     for warning in integration_warnings(changed, lambda: worker_reach(changed.type), processes_without_key):

@@ -27,6 +27,7 @@ from worker.cli.selection import integration_argument
 from worker.cli.stores import (
     configuration,
     integration_store,
+    operator,
     processes_without_key,
     refresh_integrations,
     worker_reach,
@@ -62,7 +63,7 @@ def create(*, as_json: bool, **options: Any) -> None:
     """
     integration = read_form(options)
     with integration_store() as store:
-        store.create(integration)
+        store.by(operator()).create(integration)
         refresh_integrations(store, integration.id)
         made = store.show(integration.id)
     for warning in integration_warnings(
@@ -201,7 +202,7 @@ def delete(integration: str, *, yes: bool, as_json: bool) -> None:
         if not yes:
             question = f"Delete {integration} ({found})? {_waiting(found)} become dead letters."
             confirm(question, "nothing was deleted")
-        store.delete(found)
+        store.by(operator()).delete(found)
         refresh_integrations(store, found)
     if as_json:
         print_json({"deleted": found})
@@ -211,7 +212,7 @@ def delete(integration: str, *, yes: bool, as_json: bool) -> None:
 
 def _switch(id_or_name: str, *, enabled: bool, as_json: bool) -> None:
     with integration_store() as store:
-        changed = store.set_enabled(store.resolve(id_or_name), enabled)
+        changed = store.by(operator()).set_enabled(store.resolve(id_or_name), enabled)
         _tell(store, changed, "Enabled" if enabled else "Disabled", as_json=as_json)
         if enabled and not as_json:
             _print_redrive(store, changed)
@@ -226,7 +227,7 @@ def _print_redrive(store: IntegrationStore, enabled: Integration) -> None:
 
 def _pause(id_or_name: str, *, paused: bool, as_json: bool) -> None:
     with integration_store() as store:
-        changed = store.set_paused(store.resolve(id_or_name), paused)
+        changed = store.by(operator()).set_paused(store.resolve(id_or_name), paused)
         _tell(store, changed, "Paused" if paused else "Resumed", as_json=as_json)
         if not (paused or changed.enabled or as_json):
             click.echo(f"It is disabled all the same: see `siem integrations enable {changed.id}`.")

@@ -26,7 +26,7 @@ from worker.cli.output import (
     print_table,
     when,
 )
-from worker.cli.stores import configuration, integration_store, reconcile, refresh_integrations
+from worker.cli.stores import configuration, integration_store, operator, reconcile, refresh_integrations
 from worker.ledger.orphans import adopt_integration as adopt_into
 from worker.ledger.orphans import keep_dead_letters
 from worker.model.errors import BrokerUnavailable, NotFoundError
@@ -94,7 +94,8 @@ def adopt(orphan: str, name: str | None, *, as_json: bool) -> None:
         reconcile(store)
         found, conflict = _find(client, orphan)
         sealed = _sealed(client, found, conflict)
-        integration = adopt_into(store.engine, open_vault(configuration()), sealed, conflict.revision, name)
+        vault = open_vault(configuration())
+        integration = adopt_into(store.engine, vault, sealed, conflict.revision, name, by=operator())
         refresh_integrations(store)
         shown = store.show(integration.id)
     if as_json:
@@ -121,7 +122,8 @@ def delete(orphan: str, *, yes: bool, as_json: bool) -> None:
             events = count_text(_backlog(client, found), "undelivered event")
             question = f"Delete {conflict.name} ({found})? {events} become dead letters."
             confirm(question, "nothing was deleted")
-        keep_dead_letters(store.engine, _sealed(client, found, conflict), conflict.revision)
+        sealed = _sealed(client, found, conflict)
+        keep_dead_letters(store.engine, sealed, conflict.revision, by=operator())
         refresh_integrations(store)
     if as_json:
         print_json({"deleted": found})

@@ -13,6 +13,7 @@ import click
 
 from worker import __version__
 from worker.background import cleanup, health_monitor, loss_monitor, replayer, retention
+from worker.background.audit_publisher import publisher_of
 from worker.background.cleanup import Cleanup
 from worker.background.health import HealthService
 from worker.background.health_monitor import HealthMonitor, StateDebouncer, webhook
@@ -63,6 +64,7 @@ from worker.probes.process import ProcessProbe
 from worker.probes.server import probes
 from worker.settings import Settings
 from worker.vault.vault import open_vault
+from worker.views.audit import stream_document
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +146,7 @@ def _beside_recorder(
             _loss_watch(config, engine, claim),
             _cleanup(config, engine, claim),
             seal_binding(engine, open_vault(config), redis_client(config.broker_address())),
+            publisher_of(config, engine, redis_client(config.broker_address()), claim, stream_document),
         ]
         with _beside(steps, stopping, dependencies):
             yield

@@ -13,10 +13,12 @@ from worker.broker.connection import Client, redis_client
 from worker.broker.notices import PruningRefusals
 from worker.broker.outcomes import oldest_ms
 from worker.cli.output import as_json_option, print_json, print_table, when
-from worker.cli.stores import configuration, integration_store
+from worker.cli.stores import configuration, integration_store, operator
+from worker.ledger.audit import record_alone
 from worker.ledger.engine import Ledger
 from worker.ledger.pruning import PrunableKind, Share, prunable_shares
 from worker.ledger.pruning import prune_rows as prune_in
+from worker.model.audit import Action, AuditRecord, audit_record
 from worker.model.clocks import disagreement
 from worker.model.time import rfc3339
 
@@ -60,6 +62,7 @@ def prune(*, dry_run: bool, confirm: bool, as_json: bool) -> None:
             if dry_run:
                 _tell(plans, apart, as_json=as_json)
                 return
+            record_alone(store.engine, _record(plans))
             gone = {plan.kind: _prune_all(store.engine, plan) for plan in plans}
         PruningRefusals(client).replace({})
     finally:
@@ -73,6 +76,12 @@ def _plans(
     for kind, days in kept_days.items():
         before_ms = retention.due_before_ms(kind, now_ms, days, partial(oldest_ms, client))
         yield _Plan(kind, days, before_ms, prunable_shares(engine, kind, before_ms))
+
+
+def _record(plans: list[_Plan]) -> AuditRecord:
+    """Return the record of what is about to be pruned."""
+    due = {share.name: share.due for plan in plans for share in plan.shares if share.due}
+    return audit_record(Action.LEDGER_PRUNED, operator(), details=due)
 
 
 def _prune_all(engine: Ledger, plan: _Plan) -> int:

@@ -13,9 +13,11 @@ from worker.background.redis_monitor import RedisReport
 from worker.broker.connection import Client, redis_client
 from worker.broker.locks import claim_holder, take_over
 from worker.cli.output import as_json_option, plain, print_items, print_json, print_table, when
-from worker.cli.stores import configuration, ledger
+from worker.cli.stores import configuration, ledger, operator
+from worker.ledger.audit import recorded
 from worker.ledger.engine import ledger_id
 from worker.ledger.redis_losses import LossStore, RecordedLoss
+from worker.model.audit import Action, audit_record
 from worker.model.redis_checks import CheckStatus
 from worker.model.redis_marks import loss_text
 from worker.model.time import rfc3339
@@ -60,8 +62,12 @@ def claim(*, yes: bool, as_json: bool) -> None:
         holder = claim_holder(client)
         if holder not in (None, own) and not yes:
             click.confirm(f"Redis belongs to the ledger {holder}. Take it over?", abort=True, err=True)
-        take_over(client, own)
-    before = holder if holder != own else None
+        before = holder if holder != own else None
+        if holder != own:
+            details = {"taken_from": before}
+            record = audit_record(Action.REDIS_CLAIMED, operator(), subject=own, details=details)
+            with recorded(engine, record):
+                take_over(client, own)
     if as_json:
         print_json({"ledger": own, "taken_from": before})
     elif holder == own:
@@ -105,7 +111,7 @@ def acknowledge(loss: str, *, by: str | None, note: str, as_json: bool) -> None:
     siem redis acknowledge loss_0123456789ab --by ops --note "published again from the archive"
     """
     with ledger() as engine:
-        done = LossStore(engine).acknowledge(loss, by or getuser(), note)
+        done = LossStore(engine).acknowledge(loss, by or getuser(), note, actor=operator())
     if as_json:
         print_json(_loss_document(done))
     else:

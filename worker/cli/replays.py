@@ -11,10 +11,10 @@ from msgspec import structs
 from worker.broker.connection import redis_client
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
 from worker.cli.selection import cursor_option, limit_option
-from worker.cli.stores import configuration, integration_store, ledger, names_by_id
+from worker.cli.stores import configuration, integration_store, ledger, names_by_id, operator
 from worker.ledger.dead_letters import find_letter
 from worker.ledger.engine import Ledger
-from worker.ledger.replays import end_replay, find_replays, get_replay, replay_result
+from worker.ledger.replays import cancel_replay, find_replays, get_replay, replay_result
 from worker.model.errors import InvalidReplay
 from worker.model.events import MAX_EVENT_BYTES
 from worker.model.replays import Replay, ReplayResult, ReplayState
@@ -72,7 +72,7 @@ def cancel(replay: str, *, as_json: bool) -> None:
     """Cancel a replay that runs. What it has handed over is sent; the rest waits on."""
     with ledger() as engine:
         found = get_replay(engine, replay)
-        if not end_replay(engine, replay, ReplayState.CANCELLED, "by hand"):
+        if not cancel_replay(engine, found, "by hand", operator()):
             raise InvalidReplay("ID", f"{replay} is {found.state} already", "give one that runs")
         found = get_replay(engine, replay)
         became = replay_result(engine, found)
@@ -173,7 +173,9 @@ def correct(letter: str, source: BinaryIO, *, as_json: bool) -> None:
     """
     raw = source.read(MAX_EVENT_BYTES + 1).strip()
     with integration_store() as store, closing(redis_client(configuration().broker_address())) as client:
-        event_id = publish_corrected(store.engine, client, find_letter(store.engine, letter), raw)
+        event_id = publish_corrected(
+            store.engine, client, find_letter(store.engine, letter), raw, by=operator()
+        )
         corrected = find_letter(store.engine, letter)
     if as_json:
         print_json(letter_document(corrected))

@@ -12,7 +12,7 @@ from worker.broker.conflicts import standing_documents
 from worker.broker.connection import Client, redis_client
 from worker.broker.key_holders import KeyHolder, key_holders, lacking_key
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table
-from worker.cli.stores import configuration, integration_store, ledger, refresh_integrations
+from worker.cli.stores import configuration, integration_store, ledger, operator, refresh_integrations
 from worker.ledger.resealing import reseal_secrets, sealed_secrets
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.vault.sealed_secrets import Binding, SealedSecret, secrets_in_document
@@ -91,7 +91,7 @@ def reseal(*, as_json: bool, confirm: bool) -> None:
     if not confirm:
         _require_key_everywhere(vault.fingerprints[0])
     with integration_store() as store:
-        done = reseal_secrets(store.engine, vault)
+        done = reseal_secrets(store.engine, vault, by=operator())
         left = [one for one in sealed_secrets(store.engine, vault) if not one.is_current]
         refresh_integrations(store)
     if as_json:

@@ -1,15 +1,19 @@
-"""What the commands open: the ledger with its current tables, the integrations, Redis."""
+"""What the commands open: the ledger with its current tables, the integrations, Redis; and who calls them."""
 
 import logging
+import os
+import platform
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
+from getpass import getuser
 from pathlib import Path
 
 from worker.background.doctor import StepReport, examine_keys
 from worker.background.reach import held_connections, reach_of
 from worker.background.reconciler import Reconciliation
 from worker.broker.api_keys import KeyCopy
+from worker.broker.audit import AuditInbox
 from worker.broker.connection import Client, redis_client
 from worker.broker.key_holders import KeyHolder, lacking_key
 from worker.broker.locks import check_claim
@@ -20,6 +24,7 @@ from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.logging import configure
 from worker.model.allowed_networks import AllowedNetworks
+from worker.model.audit import Actor, ActorKind, AuditRecord
 from worker.model.errors import BrokerUnavailable, InvalidSetting, SchemaOutdated
 from worker.model.log_events import INTEGRATION_ANNOUNCE_DEFERRED
 from worker.settings import Settings, settings
@@ -167,3 +172,19 @@ def _publish_one(store: IntegrationStore, integration_id: str) -> bool:
     with closing(redis_client(config.broker_address())) as client:
         check_claim(client, ledger_id(store.engine))
         return publish_some(client, store.records([integration_id]), config.slots) is not None
+
+
+def operator() -> Actor:
+    """Return who runs this command, as the audit trail names them; behind `sudo`, who has called that."""
+    try:
+        user = getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    caller = os.environ.get("SUDO_USER")
+    user = f"{user} (sudo by {caller})" if caller else user
+    return Actor(ActorKind.CLI, user=user, host=platform.node() or None)
+
+
+def leave_record(client: Client, record: AuditRecord) -> None:
+    """Have a recorder write a record of what is done in Redis alone. Raises BrokerUnavailable."""
+    AuditInbox(client, open_vault(configuration()).proofs).put(record)

@@ -15,7 +15,8 @@ from worker.broker.unrecordable import SetAside, Unrecordable
 from worker.cli.dead_letter_text import payload_lines
 from worker.cli.output import as_json_option, confirm, count_text, plain, print_json, print_table, when
 from worker.cli.selection import cursor_option, limit_option
-from worker.cli.stores import configuration
+from worker.cli.stores import configuration, leave_record, operator
+from worker.model.audit import Action, audit_record
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.events import QueuedEvent
@@ -25,6 +26,9 @@ from worker.views.cursors import cut_page, decode_cursor
 
 #: The id of an entry of a Redis stream, in a cursor.
 StreamId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$")]
+
+#: Ids of entries that a record has at the most.
+_MOST_NAMED = 10
 
 _ids = click.argument("ids", metavar="[ID]...", nargs=-1)
 
@@ -109,6 +113,7 @@ def retry(ids: tuple[str, ...], *, everything: bool, as_json: bool) -> None:
         chosen = _chosen(entries, ids, everything=everything)
         if ids:
             _refuse_unreadable(chosen)
+        _record(entries, Action.UNRECORDABLE_RETRIED, [one for one in chosen if one.fields is not None])
         put_back = sum(entries.put_back(one) for one in chosen if one.fields is not None)
         left = entries.count()
     if as_json:
@@ -137,6 +142,7 @@ def discard(ids: tuple[str, ...], *, everything: bool, yes: bool, as_json: bool)
             events = sum(_events(one) or 0 for one in chosen)
             question = f"Discard {_entries_of(len(chosen))}, with {count_text(events, 'event')} in all?"
             confirm(question, "nothing was discarded")
+        _record(entries, Action.UNRECORDABLE_DISCARDED, chosen)
         discarded = sum(map(entries.discard, chosen))
     if as_json:
         print_json({"discarded": discarded})
@@ -151,6 +157,26 @@ def _entries() -> Iterator[Unrecordable]:
         yield Unrecordable(client)
     finally:
         client.close()
+
+
+def _record(entries: Unrecordable, action: Action, chosen: Sequence[SetAside]) -> None:
+    """Record what is about to be done to entries, if there are any: an integration's, if all are of one."""
+    if not chosen:
+        return
+    found = {_summary(one)[1] for one in chosen}
+    details = {
+        "entries": len(chosen),
+        "events": sum(_events(one) or 0 for one in chosen),
+        "ids": ", ".join(one.id for one in chosen[:_MOST_NAMED]),
+    }
+    record = audit_record(
+        action,
+        operator(),
+        subject=chosen[0].id if len(chosen) == 1 else None,
+        integration_id=found.pop() if len(found) == 1 else None,
+        details=details,
+    )
+    leave_record(entries.client, record)
 
 
 def _chosen(entries: Unrecordable, ids: Sequence[str], *, everything: bool) -> list[SetAside]:

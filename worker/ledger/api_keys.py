@@ -9,10 +9,12 @@ from typing import Any
 
 from sqlalchemy import Engine, insert, select, update
 
+from worker.ledger.audit import add_record
 from worker.ledger.engine import reading, writing
 from worker.ledger.rows import storable
 from worker.ledger.schema import api_keys
 from worker.model.api_keys import ApiKey, NewApiKey, Role, key_digest, make_id, make_text
+from worker.model.audit import FLEET, Action, Actor, AuditRecord, audit_record
 from worker.model.errors import InvalidApiKey, NotFoundError
 from worker.model.time import current_ms
 
@@ -27,7 +29,7 @@ class ApiKeyStore:
         """Take the ledger."""
         self._engine = engine
 
-    def create(self, tenant_id: str, role: Role, name: str) -> NewApiKey:
+    def create(self, tenant_id: str, role: Role, name: str, *, by: Actor = FLEET) -> NewApiKey:
         """Make a key of that tenant. Raises InvalidApiKey naming `tenant` or `name`."""
         _check("tenant", tenant_id, _LONGEST_TENANT)
         _check("name", name, _LONGEST_NAME)
@@ -43,6 +45,7 @@ class ApiKeyStore:
         }
         with writing(self._engine) as connection:
             connection.execute(insert(api_keys).values(row))
+            add_record(connection, key_record(Action.API_KEY_CREATED, by, key))
         return NewApiKey(key, text)
 
     def list(self, tenant_id: str | None = None) -> "list[ApiKey]":
@@ -59,13 +62,18 @@ class ApiKeyStore:
         with reading(self._engine) as connection:
             return [(_read(row), row["digest"]) for row in connection.execute(wanted).mappings()]
 
-    def revoke(self, key_id: str) -> ApiKey:
-        """Let a key open nothing any more, and return it. Raises NotFoundError."""
+    def revoke(self, key_id: str, *, by: Actor | None = FLEET) -> ApiKey:
+        """Let a key open nothing any more, and return it. Raises NotFoundError.
+
+        Without `by`, that is recorded already.
+        """
         mine = api_keys.c.id == storable(key_id)
         with writing(self._engine) as connection:
             stands = update(api_keys).where(mine, api_keys.c.revoked_ms.is_(None))
-            connection.execute(stands.values(revoked_ms=current_ms()))
+            stood = connection.execute(stands.values(revoked_ms=current_ms())).rowcount
             row = connection.execute(select(*_columns).where(mine)).mappings().first()
+            if row is not None and stood and by is not None:
+                add_record(connection, key_record(Action.API_KEY_REVOKED, by, _read(row)))
         if row is None:
             raise NotFoundError(
                 f"there is no API key with the id {key_id}: `siem api-keys list` shows those there are"
@@ -77,6 +85,18 @@ class ApiKeyStore:
         wanted = select(api_keys).where(api_keys.c.id.in_([storable(one) for one in key_ids]))
         with reading(self._engine) as connection:
             return {row["id"]: (_read(row), row["digest"]) for row in connection.execute(wanted).mappings()}
+
+
+def key_record(action: Action, actor: Actor, key: ApiKey, **details: Any) -> AuditRecord:
+    """Return the record of what was done to a key, or with it."""
+    return audit_record(
+        action,
+        actor,
+        tenant_id=key.tenant_id,
+        subject=key.id,
+        subject_name=key.name,
+        details={"role": key.role.value, **details},
+    )
 
 
 def _read(row: Any) -> ApiKey:

@@ -1,7 +1,4 @@
-"""Dead letters: lists, counts and discards those that a filter means, and shows one.
-
-What is changed is changed in small transactions, so that the recorder never waits for long.
-"""
+"""Dead letters: lists and counts those that a filter means, and shows one."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -22,22 +19,18 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
-    update,
 )
 
-from worker.ledger.engine import reading, writing
+from worker.ledger.engine import reading
 from worker.ledger.results import DeadLetterRow
 from worker.ledger.rows import storable
 from worker.ledger.schema import dead_letters, integrations
 from worker.model.deliveries import NOT_REPLAYABLE, Cause
 from worker.model.errors import NotFoundError
 from worker.model.replays import DeadLetterFilter, LetterState
-from worker.model.time import current_ms
 
 #: A partial index serves a question only if these very words stand in it.
 WAITS = text("state = 'waiting'")
-#: Letters that one transaction changes.
-STEP = 500
 
 _letter = dead_letters.c
 _columns = [_letter[field.name] for field in fields(DeadLetterRow)]
@@ -135,23 +128,6 @@ def waiting_by_integration(engine: Engine) -> dict[str, int]:
         return {one: count for one, count in connection.execute(wanted) if one is not None}
 
 
-def discard_dead_letters(engine: Engine, asked: DeadLetterFilter, upto_ms: int) -> int:
-    """Let those that are meant wait no longer, and return how many; one that died after `upto_ms` is not.
-
-    They keep their payload until they are pruned by age: a mistake can be put right that long.
-    """
-    until_ms = upto_ms if asked.until_ms is None else min(upto_ms, asked.until_ms)
-    bounded = waiting(structs.replace(asked, until_ms=until_ms))
-    discarded = 0
-    while True:
-        with reading(engine) as connection:
-            ids = list(connection.execute(select(_letter.id).where(*bounded).limit(STEP)).scalars())
-        if not ids:
-            return discarded
-        with writing(engine) as connection:
-            discarded += _discard(connection, ids)
-
-
 def find_dead_letters(
     engine: Engine, asked: DeadLetterFilter, limit: int, before: tuple[int, str] | None = None
 ) -> list[DeadLetterRow]:
@@ -200,14 +176,6 @@ def dead_letter_history(
     return sorted(rows, key=attrgetter("dead_ms", "id"))
 
 
-def mark_corrected(engine: Engine, letter_id: str) -> None:
-    """Let a letter wait no longer: its event was published again, corrected."""
-    now_ms = current_ms()
-    changed = update(dead_letters).where(_letter.id == storable(letter_id), WAITS)
-    with writing(engine) as connection:
-        connection.execute(changed.values(state=LetterState.REPLAYED, state_ms=now_ms))
-
-
 def invalid_since(engine: Engine, since_ms: int) -> dict[str | None, int]:
     """Count by tenant the invalid events that came since then and wait."""
     came = (_letter.dead_ms >= since_ms, WAITS)
@@ -238,7 +206,7 @@ def _about_its_event(asked: DeadLetterFilter) -> list[ColumnElement[bool]]:
     if asked.event_id is not None:
         conditions.append(_letter.event_id == storable(asked.event_id))
     if asked.tenant_id is not None:
-        owner = _letter.tenant_id if asked.only_invalid else _owner()
+        owner = _letter.tenant_id if asked.only_invalid else owner_of_letter()
         conditions.append(owner == storable(asked.tenant_id))
     if asked.event_types:
         conditions.append(_letter.event_type.in_(map(storable, asked.event_types)))
@@ -247,7 +215,7 @@ def _about_its_event(asked: DeadLetterFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _owner() -> ColumnElement[Any]:
+def owner_of_letter() -> ColumnElement[Any]:
     """Return the tenant that an invalid event named, else that of the letter's integration."""
     home = select(integrations.c.tenant_id).where(integrations.c.id == _letter.integration_id)
     return func.coalesce(_letter.tenant_id, home.scalar_subquery())
@@ -267,14 +235,6 @@ def _history() -> Any:
 def _row(row: Mapping[Any, Any]) -> DeadLetterRow:
     """Read a row of all the columns that a DeadLetterRow has."""
     return DeadLetterRow(**{**row, "cause": Cause(row["cause"]), "state": LetterState(row["state"])})
-
-
-def _discard(connection: Connection, ids: list[str]) -> int:
-    return connection.execute(
-        update(dead_letters)
-        .where(_letter.id.in_(ids), WAITS)
-        .values(state=LetterState.DISCARDED, state_ms=current_ms())
-    ).rowcount
 
 
 def _kind(cause: str, *, has_home: bool) -> str:

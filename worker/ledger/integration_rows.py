@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, insert, select, update
 
+from worker.ledger.audit import add_integration_record
 from worker.ledger.redriving import bring_back
 from worker.ledger.results import DisabledIntegration
 from worker.ledger.rows import storable, storable_prose
 from worker.ledger.schema import integrations
+from worker.model.audit import FLEET, Action, Change
 from worker.model.deliveries import Outcome
 from worker.model.errors import InvalidIntegration, RevisionConflict
 from worker.model.failures import FailureCode
@@ -147,4 +149,6 @@ def _disable(
     if document is None or not document["enabled"]:
         return None
     set_enabled(connection, document, enabled=False, reason=reason)
+    off = [Change("enabled", before=True, after=False)]
+    add_integration_record(connection, Action.INTEGRATION_DISABLED, FLEET, document, off, reason=reason.words)
     return DisabledIntegration(document["id"], document["name"], storable_prose(reason.words), reason.at_ms)

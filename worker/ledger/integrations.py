@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import IntegrityError
 
 from worker.integrations.integration import Integration
+from worker.ledger.audit import add_integration_record
 from worker.ledger.engine import reading, writing
 from worker.ledger.integration_reading import IntegrationReader
 from worker.ledger.integration_rows import (
@@ -26,9 +27,11 @@ from worker.ledger.integration_rows import (
 )
 from worker.ledger.quotas import require_fit, require_place
 from worker.ledger.schema import integrations
+from worker.model.audit import FLEET, Action, Actor, Change
 from worker.model.errors import InvalidIntegration
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
 from worker.model.time import current_ms
+from worker.vault.changes import action_of, integration_changes
 from worker.vault.documents import read_document, seal_document
 from worker.vault.marks import marks_of
 from worker.vault.places import require_places
@@ -45,15 +48,26 @@ class IntegrationStore(IntegrationReader):
     """
 
     def __init__(
-        self, engine: Engine, vault: Vault, quotas: Quotas = DEFAULT_QUOTAS, tenant_id: str | None = None
+        self,
+        engine: Engine,
+        vault: Vault,
+        quotas: Quotas = DEFAULT_QUOTAS,
+        tenant_id: str | None = None,
+        *,
+        actor: Actor = FLEET,
     ) -> None:
-        """Take the ledger, the vault that seals and opens secrets, and what a tenant may own."""
+        """Take the ledger, the vault that seals and opens secrets, what a tenant may own, and who acts."""
         super().__init__(engine, vault, tenant_id)
         self._quotas = quotas
+        self._actor = actor
 
     def of(self, tenant_id: str) -> "IntegrationStore":
         """Return the store of one tenant's integrations."""
-        return IntegrationStore(self.engine, self._vault, self._quotas, tenant_id)
+        return IntegrationStore(self.engine, self._vault, self._quotas, tenant_id, actor=self._actor)
+
+    def by(self, actor: Actor) -> "IntegrationStore":
+        """Return the same store, whose changes are recorded as made by this one."""
+        return IntegrationStore(self.engine, self._vault, self._quotas, self._tenant_id, actor=actor)
 
     def create(self, integration: Integration) -> None:
         """Add it. Raises InvalidIntegration naming `id` or `name` when that is taken, or unprintable.
@@ -70,6 +84,8 @@ class IntegrationStore(IntegrationReader):
             with writing(self.engine) as connection:
                 require_place(connection, integration.tenant_id, self._quotas)
                 insert_integration(connection, document, now_ms, secrets_set=marks_of(integration, now_ms))
+                made = integration_changes(None, integration)
+                add_integration_record(connection, Action.INTEGRATION_CREATED, self._actor, document, made)
         except IntegrityError:
             raise self._taken(integration) from None
 
@@ -78,8 +94,10 @@ class IntegrationStore(IntegrationReader):
         integration_id: str,
         change: Callable[[Integration], Integration],
         seen: Collection[int] | None = None,
+        *,
+        action: Action | None = None,
     ) -> Integration:
-        """Change one, and return it as it is now.
+        """Change one, and return it as it is now; `action` is what it is called unless its fields say that.
 
         Enabling it forgets why it was disabled, and brings back what died because its destination was gone.
         A secret that no key opens stays as it is unless `change` sets it again. Raises NotFoundError;
@@ -101,6 +119,9 @@ class IntegrationStore(IntegrationReader):
                 enabling = enable(connection, old.id) if new.enabled and not old.enabled else {}
                 values = {"secrets_set": marks, "updated_ms": now_ms} | enabling
                 write_document(connection, document, **values)
+                changes = integration_changes(old, new)
+                name = action or action_of(changes)
+                add_integration_record(connection, name, self._actor, document, changes)
                 return new
         except IntegrityError:
             raise InvalidIntegration(
@@ -114,7 +135,8 @@ class IntegrationStore(IntegrationReader):
         Raises NotFoundError, and InvalidIntegration when this release cannot read it: then nothing has
         changed.
         """
-        return self._change_sealed(integration_id, partial(set_enabled, enabled=enabled))
+        action = Action.INTEGRATION_ENABLED if enabled else Action.INTEGRATION_DISABLED
+        return self._change_sealed(integration_id, partial(set_enabled, enabled=enabled), action)
 
     def set_paused(self, integration_id: str, paused: bool) -> Integration:  # noqa: FBT001 - the value to set
         """Keep its events waiting, or no longer, and return it.
@@ -123,21 +145,40 @@ class IntegrationStore(IntegrationReader):
         backlog is held for another reason. Needs no key. Raises NotFoundError, and InvalidIntegration when
         this release cannot read it: then nothing has changed.
         """
-        return self._change_sealed(integration_id, partial(set_paused, paused=paused))
+        action = Action.INTEGRATION_PAUSED if paused else Action.INTEGRATION_RESUMED
+        return self._change_sealed(integration_id, partial(set_paused, paused=paused), action)
 
     def delete(self, integration_id: str, seen: Collection[int] | None = None) -> None:
         """Delete one and forget its secrets. Raises NotFoundError; RevisionConflict as `change` does."""
         with writing(self.engine) as connection:
             row = self._locked(connection, integration_id, seen)
-            delete_row(connection, json.loads(row.document))
+            document = json.loads(row.document)
+            delete_row(connection, document)
+            add_integration_record(
+                connection, Action.INTEGRATION_DELETED, self._actor, document, self._lost(document)
+            )
+
+    def _lost(self, document: dict[str, Any]) -> list[Change]:
+        """Return what goes with an integration; nothing of one that this release cannot read."""
+        try:
+            return integration_changes(read_document(document, self._vault), None)
+        except InvalidIntegration:
+            return []
 
     def _change_sealed(
-        self, integration_id: str, change: Callable[[Connection, dict[str, Any]], dict[str, Any]]
+        self,
+        integration_id: str,
+        change: Callable[[Connection, dict[str, Any]], dict[str, Any]],
+        action: Action,
     ) -> Integration:
         """Change one in its sealed document, so that no key is needed."""
         with writing(self.engine) as connection:
             row = self._locked(connection, integration_id)
-            return read_document(change(connection, json.loads(row.document)), self._vault)
+            stored = json.loads(row.document)
+            old, new = (read_document(one, self._vault) for one in (stored, change(connection, stored)))
+            changes = integration_changes(old, new)
+            add_integration_record(connection, action, self._actor, stored, changes)
+            return new
 
     def _locked(
         self, connection: Connection, integration_id: str, seen: Collection[int] | None = None

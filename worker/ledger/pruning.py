@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from worker.ledger.attempts import attempts
+from worker.ledger.audit import audit
 from worker.ledger.dead_letters import WAITS
 from worker.ledger.engine import distinct_values, reading, writing
 from worker.ledger.schema import (
@@ -56,6 +57,7 @@ class PrunableKind(StrEnum):
     RECORDED_ENTRIES = "recorded entries"
     REPLAYS = "replays"
     MINUTE_COUNTS = "minute counts"
+    AUDIT = "audit records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,4 +237,5 @@ _PLANS = {
     PrunableKind.MINUTE_COUNTS: _Plan(
         minute_counts, minute_counts.c.minute_ms, minute_counts.c.integration_id
     ),
+    PrunableKind.AUDIT: _Plan(audit, audit.c.at_ms),
 }

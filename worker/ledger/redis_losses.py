@@ -7,10 +7,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Engine, insert, select, update
 
+from worker.ledger.audit import add_record
 from worker.ledger.engine import reading, writing
 from worker.ledger.redis_marks import begin_epoch, end_epoch
 from worker.ledger.rows import storable, storable_prose
 from worker.ledger.schema import redis_losses
+from worker.model.audit import FLEET, Action, Actor, audit_record
 from worker.model.errors import InvalidInput, NotFoundError
 from worker.model.redis_marks import Loss, Mark, with_more
 from worker.model.time import current_ms
@@ -87,7 +89,7 @@ class LossStore:
         with reading(self._engine) as connection:
             return [RecordedLoss(row[0], _decode(row[1]), *row[2:]) for row in connection.execute(wanted)]
 
-    def acknowledge(self, loss_id: str, by: str, note: str) -> RecordedLoss:
+    def acknowledge(self, loss_id: str, by: str, note: str, *, actor: Actor = FLEET) -> RecordedLoss:
         """Note who has seen it, and what there is to say.
 
         Raises NotFoundError, and InvalidInput if it was acknowledged before.
@@ -104,7 +106,16 @@ class LossStore:
         }
         open_one = (columns.id == storable(loss_id)) & columns.acknowledged_ms.is_(None)
         with writing(self._engine) as connection:
-            connection.execute(update(redis_losses).where(open_one).values(values))
+            changed = connection.execute(update(redis_losses).where(open_one).values(values))
+            if changed.rowcount:
+                details = {
+                    "kind": found.loss.kind.value,
+                    "missing": found.loss.events,
+                    "by": by,
+                    "note": note,
+                }
+                record = audit_record(Action.LOSS_ACKNOWLEDGED, actor, subject=loss_id, details=details)
+                add_record(connection, record)
         return self._get(loss_id)
 
     def _get(self, loss_id: str) -> RecordedLoss:

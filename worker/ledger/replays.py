@@ -5,6 +5,7 @@ figures. That a page was handed over is noted once, however often it is reported
 """
 
 import secrets
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -22,12 +23,15 @@ from sqlalchemy import (
     update,
 )
 
+from worker.ledger.audit import add_record, tenants_of
 from worker.ledger.dead_letters import DeadLetterCount, count_dead_letters, same_content
 from worker.ledger.engine import reading, writing
+from worker.ledger.letter_changes import selection_details
 from worker.ledger.quotas import RUNS, require_replay
 from worker.ledger.rows import storable
 from worker.ledger.schema import dead_letters, deliveries, integrations, ledger_totals
 from worker.ledger.schema import replays as table
+from worker.model.audit import FLEET, Action, Actor, AuditRecord, audit_record
 from worker.model.deliveries import Status
 from worker.model.errors import NotFoundError
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
@@ -51,6 +55,7 @@ def create_replay(
     rate: int,
     made_by: str,
     quotas: Quotas | None = DEFAULT_QUOTAS,
+    by: Actor = FLEET,
 ) -> Replay:
     """Make a job of all letters that are meant and can be replayed, and return it; it runs from now on.
 
@@ -61,7 +66,12 @@ def create_replay(
     with writing(engine) as connection:
         if quotas is not None:
             require_replay(connection, selection, target_id, quotas)
-        return insert_replay(connection, selection, counted, target_id=target_id, rate=rate, made_by=made_by)
+        replay = insert_replay(
+            connection, selection, counted, target_id=target_id, rate=rate, made_by=made_by
+        )
+        for record in _records(connection, replay, counted, by):
+            add_record(connection, record)
+        return replay
 
 
 def insert_replay(
@@ -143,12 +153,56 @@ def is_deleted(engine: Engine, integration_id: str) -> bool:
         return connection.execute(wanted).first() is not None
 
 
-def end_replay(engine: Engine, replay_id: str, state: ReplayState, note: str | None = None) -> bool:
-    """End one that runs, as done or cancelled; return whether it ran."""
-    runs = update(table).where(_replay.id == storable(replay_id), RUNS)
+def cancel_replay(engine: Engine, replay: Replay, note: str, by: Actor = FLEET) -> bool:
+    """Cancel one; return whether it ran."""
     with writing(engine) as connection:
-        ended = connection.execute(runs.values(state=state, ended_ms=current_ms(), note=note))
-        return ended.rowcount == 1
+        if not _end(connection, replay.id, ReplayState.CANCELLED, note):
+            return False
+        for tenant_id in _tenants(connection, replay, [replay.selection.integration_id]):
+            add_record(connection, _record(Action.REPLAY_CANCELLED, by, replay, tenant_id))
+    return True
+
+
+def end_replay(engine: Engine, replay_id: str, state: ReplayState, note: str | None = None) -> bool:
+    """End one that runs, as done or because it cannot go on; return whether it ran."""
+    with writing(engine) as connection:
+        return _end(connection, replay_id, state, note)
+
+
+def _end(connection: Connection, replay_id: str, state: ReplayState, note: str | None) -> bool:
+    runs = update(table).where(_replay.id == storable(replay_id), RUNS)
+    return connection.execute(runs.values(state=state, ended_ms=current_ms(), note=note)).rowcount == 1
+
+
+def _records(
+    connection: Connection, replay: Replay, counted: DeadLetterCount, by: Actor
+) -> Iterator[AuditRecord]:
+    """Yield the record of a replay, one for each tenant whose letters it sends."""
+    for tenant_id in _tenants(connection, replay, {home for home, _ in counted.groups}):
+        yield _record(Action.REPLAY_CREATED, by, replay, tenant_id)
+
+
+def _tenants(
+    connection: Connection, replay: Replay, integration_ids: Iterable[str | None]
+) -> set[str | None]:
+    """Return whose a replay is; None if that is not known."""
+    if replay.selection.tenant_id is not None:
+        return {replay.selection.tenant_id}
+    found = tenants_of(connection, (one for one in integration_ids if one is not None))
+    return {*found.values()} or {None}
+
+
+def _record(action: Action, by: Actor, replay: Replay, tenant_id: str | None) -> AuditRecord:
+    return audit_record(
+        action,
+        by,
+        tenant_id=tenant_id,
+        subject=replay.id,
+        integration_id=replay.selection.integration_id,
+        details=selection_details(replay.selection)
+        | {"total": replay.total, "rate": replay.rate}
+        | ({"into": replay.target_id} if replay.target_id else {}),
+    )
 
 
 def replay_counts(engine: Engine) -> tuple[dict[str, int], int]:

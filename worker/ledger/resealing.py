@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection
 
 from sqlalchemy import Connection, Engine, select, update
 
+from worker.ledger.audit import add_record
 from worker.ledger.engine import reading, writing
 from worker.ledger.integration_rows import locked_document
 from worker.ledger.schema import integrations
+from worker.model.audit import FLEET, Action, Actor, audit_record
 from worker.vault.documents import reseal_document
 from worker.vault.sealed_secrets import Binding, SealedSecret, secrets_in_document
 from worker.vault.vault import Vault
@@ -26,7 +28,7 @@ def sealed_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
     return [secret for document in documents for secret in secrets_in_document(json.loads(document), vault)]
 
 
-def reseal_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
+def reseal_secrets(engine: Engine, vault: Vault, *, by: Actor = FLEET) -> list[SealedSecret]:
     """Seal with the first key, and bind, what was not so, and return that as it was before.
 
     Each integration is a transaction of its own, and gets another revision, by which its copy in Redis is
@@ -37,7 +39,11 @@ def reseal_secrets(engine: Engine, vault: Vault) -> list[SealedSecret]:
     done: list[SealedSecret] = []
     for integration_id in dict.fromkeys(one.integration_id for one in wanting):
         with writing(engine) as connection:
-            done += _resealed(connection, integration_id, vault)
+            sealed = _resealed(connection, integration_id, vault)
+            if sealed and not done:
+                details = {"secrets": len(wanting), "key": vault.fingerprints[0]}
+                add_record(connection, audit_record(Action.SECRETS_RESEALED, by, details=details))
+            done += sealed
     return done
 
 

@@ -5,7 +5,7 @@ A quota refuses growth only: what a tenant had before the quota was lowered keep
 
 from dataclasses import dataclass
 
-from worker.model.errors import InvalidInput, InvalidIntegration, InvalidReplay
+from worker.model.errors import InvalidInput, InvalidIntegration, InvalidReplay, SiemError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,14 @@ class TooLargeIntegration(OverQuota, InvalidIntegration):
 
 class TooManyReplays(OverQuota, InvalidReplay):
     """The replay would be one too many."""
+
+
+class TooManyChanges(SiemError):
+    """The keys of a tenant have changed as much in an hour as the audit trail has room for."""
+
+    def __init__(self, most: int) -> None:
+        """Say how many changes an hour has room for."""
+        super().__init__(f"this tenant has made {most} changes within an hour, and each is recorded")
 
 
 def too_many_integrations(count: int, most: int) -> TooManyIntegrations:

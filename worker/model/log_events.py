@@ -26,6 +26,9 @@ API_KEY_REVOCATION_RECORDED = _warning(
     "API key {api_key} was revoked while the database was away; now in the ledger, too",
 )
 
+AUDIT_RECORDS_DROPPED = _error("audit.records_dropped", "{count} audit records dropped: {reason}")
+AUDIT_SUBSCRIBER_BEHIND = _warning("audit.subscriber_behind", "siem:audit is full: a group does not read it")
+
 BACKLOG_BUDGET_EXCEEDED = _warning(
     "backlog.budget_exceeded",
     "memory budget of all backlogs ({bytes} bytes) reached: {events} events are parked, the oldest of: "

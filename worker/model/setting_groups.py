@@ -183,6 +183,23 @@ class WatchSettings(ProbeSettings, FlowerSettings):
     """Where the fleet can be watched."""
 
 
+class RetentionSettings(BaseModel):
+    """For how long the ledger keeps what."""
+
+    keep_deliveries_days: Annotated[
+        Days, Field(gt=0, description="For how many days it is known what became of each event.")
+    ] = 30.0
+    keep_dead_letters_days: Annotated[
+        Days, Field(gt=0, description="For how many days dead letters are kept, replayed or not.")
+    ] = 90.0
+    keep_parked_days: Annotated[
+        Days, Field(gt=0, description="For how many days events are kept that a backlog has no room for.")
+    ] = 90.0
+    keep_audit_days: Annotated[
+        Days, Field(gt=0, description="For how many days it is known who changed what.")
+    ] = 400.0
+
+
 class RedisSettings(BaseModel):
     """What an operator accepts of Redis."""
 

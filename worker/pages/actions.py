@@ -28,6 +28,7 @@ from worker.broker.volumes import volumes_of
 from worker.destinations.registry import named
 from worker.integrations.integration import Integration
 from worker.ledger.dead_letters import count_dead_letters
+from worker.model.audit import Action
 from worker.model.replays import DeadLetterFilter
 from worker.pages.idempotency import run_form_once
 from worker.pages.rendering import count_text_for_page, render
@@ -41,6 +42,12 @@ _SigningSecrets = tuple[SecretStr, ...]
 
 _ONE = HOME + "/{integration_id}"
 #: What a button changes.
+_ACTIONS = {
+    "pause": Action.INTEGRATION_PAUSED,
+    "resume": Action.INTEGRATION_RESUMED,
+    "enable": Action.INTEGRATION_ENABLED,
+    "disable": Action.INTEGRATION_DISABLED,
+}
 _SWITCHES = {
     "pause": {"paused": True},
     "resume": {"paused": False},
@@ -54,7 +61,7 @@ def delete(resources: Shared, user: Editor, form: CsrfForm, integration_id: str)
     """Delete it; its undelivered events become dead letters."""
 
     def do(_leave: IdempotencyLock | None) -> Response:
-        resources.integrations_of(user.tenant_id).delete(integration_id)
+        resources.integrations_of(user.tenant_id, user.actor).delete(integration_id)
         refresh_integration(resources, integration_id)
         return RedirectResponse(HOME, 303)
 
@@ -111,7 +118,8 @@ def switch(resources: Shared, user: Editor, form: CsrfForm, integration_id: str,
         raise Problem(404, "no such page")
     if switch == "disable" and (way := asked_first(form, f"{HOME}/{integration_id}/disable")):
         return way
-    _change(resources, user, integration_id, lambda one: one.model_copy(update=changes))
+    action = _ACTIONS[switch]
+    _change(resources, user, integration_id, lambda one: one.model_copy(update=changes), action)
     return RedirectResponse(f"{HOME}/{integration_id}", 303)
 
 
@@ -132,9 +140,13 @@ def _sign(
 
 
 def _change(
-    resources: Resources, user: User, integration_id: str, change: Callable[[Integration], Integration]
+    resources: Resources,
+    user: User,
+    integration_id: str,
+    change: Callable[[Integration], Integration],
+    action: Action | None = None,
 ) -> None:
-    resources.integrations_of(user.tenant_id).change(integration_id, change)
+    resources.integrations_of(user.tenant_id, user.actor).change(integration_id, change, action=action)
     refresh_integration(resources, integration_id)
 
 

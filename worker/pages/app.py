@@ -20,7 +20,7 @@ from worker.api.request_counts import RequestCounts
 from worker.api.resources import Resources
 from worker.model.errors import BrokerUnavailable, OutageError, SiemError
 from worker.model.untrusted_text import number_in
-from worker.pages import actions, dead_letters, diagnostics, forms, integrations, replays, sign_in
+from worker.pages import actions, audit, dead_letters, diagnostics, forms, integrations, replays, sign_in
 from worker.pages.drafts import keep_draft
 from worker.pages.form_tokens import FormToken, token_in
 from worker.pages.rendering import HEADERS, render
@@ -39,6 +39,7 @@ ROUTERS = (
     sign_in.router,
     dead_letters.router,
     replays.router,
+    audit.router,
     forms.router,
     diagnostics.router,
     actions.router,

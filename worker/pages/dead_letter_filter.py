@@ -45,8 +45,8 @@ class LetterFilter:
             ids=_tuple(self.id),
             integration_id=self.integration or None,
             tenant_id=tenant_id,
-            since_ms=_moment("since", self.since),
-            until_ms=_moment("until", self.until),
+            since_ms=moment_in("since", self.since),
+            until_ms=moment_in("until", self.until),
             event_types=_tuple(self.type),
             causes=_tuple(self.cause),
             codes=_tuple(self.code),
@@ -67,7 +67,8 @@ def _one_of(field: str, value: str, words: list[str]) -> None:
         raise Problem(422, f"{field}: is none of {', '.join(words)}", field=field)
 
 
-def _moment(field: str, text: str) -> int | None:
+def moment_in(field: str, text: str) -> int | None:
+    """Return the time in a field of a form, in ms since 1970 UTC; None if it is empty. Raises Problem."""
     if not text:
         return None
     try:

@@ -12,7 +12,8 @@ from worker.api.dead_letters import corrected_bytes
 from worker.api.pools import FairRoute
 from worker.api.problems import Problem, problem_of
 from worker.api.resources import Resources
-from worker.ledger.dead_letters import discard_dead_letters, find_dead_letters, find_letter
+from worker.ledger.dead_letters import find_dead_letters, find_letter
+from worker.ledger.letter_changes import discard_dead_letters
 from worker.ledger.letter_history import letter_history
 from worker.ledger.results import DeadLetterRow
 from worker.model.deliveries import Cause
@@ -153,9 +154,8 @@ def discard_letter(resources: Shared, user: Editor, form: CsrfForm, letter_id: s
     letter = _letter(resources, user, letter_id)
     if way := asked_first(form, f"{LETTERS}/{quote(letter.id)}/discard"):
         return way
-    discard_dead_letters(
-        resources.engine, DeadLetterFilter(ids=(letter.id,), tenant_id=user.tenant_id), letter.dead_ms
-    )
+    meant = DeadLetterFilter(ids=(letter.id,), tenant_id=user.tenant_id)
+    discard_dead_letters(resources.engine, meant, letter.dead_ms, by=user.actor)
     return RedirectResponse(f"{LETTERS}/{letter.id}", 303)
 
 
@@ -169,7 +169,7 @@ def correct_letter(
     try:
         event = corrected_bytes(typed.strip().encode(), user.tenant_id)
         resources.ownership.require()
-        publish_corrected(resources.engine, resources.client, letter, event)
+        publish_corrected(resources.engine, resources.client, letter, event, by=user.actor)
     except (InvalidInput, BrokerUnavailable) as error:
         resources.outages.note(error)
         problem = problem_of(error)

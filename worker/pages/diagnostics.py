@@ -41,7 +41,7 @@ _SAMPLES = 500
 @router.post(HOME + "/new/{kind}/test")
 async def test_new(resources: Shared, user: Editor, form: Typed, kind: str) -> Response:
     """Examine what the form of a new integration says."""
-    return await _examined(resources, user, lambda: _new(user, form, known(kind)))
+    return await _examined(resources, user, lambda: _new(user, form, known(kind)), saved=False)
 
 
 @router.post(HOME + "/{integration_id}/test")
@@ -78,10 +78,12 @@ def _changed(resources: Resources, user: User, form: FormData, integration_id: s
     return judged_form(form, old.type, lambda: changed(old, patch_in(form, old.type, shown), shown))
 
 
-async def _examined(resources: Resources, user: User, integration: Callable[[], Integration]) -> Response:
+async def _examined(
+    resources: Resources, user: User, integration: Callable[[], Integration], *, saved: bool = True
+) -> Response:
     try:
         found = await work(user.tenant_id, integration)
-        checks = await steps_of_test(resources, found, user.tenant_id)
+        checks = await steps_of_test(resources, found, user.tenant_id, user.actor, saved=saved)
     except InvalidIntegration as error:
         return _complaint(error)
     except Problem as problem:

@@ -82,7 +82,8 @@ def create_one(request: Request, resources: Shared, user: Editor, form: Typed, k
         if leave and not leave.is_first and resources.integrations_of(user.tenant_id).knows(integration_id):
             raise FormAlreadySent(409, "an attempt that was cut short has created it")
         judged_form(form, kind, lambda: created(_named(given), integration_id, user.tenant_id))
-        create_integration_of_tenant(resources, user.tenant_id, given, integration_id, again=False)
+        mine = resources.integrations_of(user.tenant_id, user.actor)
+        create_integration_of_tenant(mine, user.tenant_id, given, integration_id, again=False)
         refresh_integration(resources, integration_id)
         return RedirectResponse(f"{HOME}/{integration_id}", 303)
 
@@ -109,7 +110,7 @@ def change_one(
     request: Request, resources: Shared, user: Editor, form: Typed, integration_id: str
 ) -> Response:
     """Change it, or show what is wrong; the form says which revision was seen."""
-    integrations = resources.integrations_of(user.tenant_id)
+    integrations = resources.integrations_of(user.tenant_id, user.actor)
     configured = integrations.show(integration_id)
     shown, token = integration_document(configured), user.token_of(form)
     kind, revision = configured.type, _revision(form)

@@ -11,7 +11,7 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.broker.idempotency import IdempotencyLock
 from worker.ledger.dead_letters import count_dead_letters
-from worker.ledger.replays import create_replay, end_replay, get_replay, replay_result
+from worker.ledger.replays import cancel_replay, create_replay, get_replay, replay_result
 from worker.model.errors import InvalidReplay, NotFoundError
 from worker.model.replays import (
     DEFAULT_RATE,
@@ -61,6 +61,7 @@ def make(request: Request, resources: Shared, user: Editor, form: CsrfForm) -> R
             rate=_rate(str(form.get("rate", DEFAULT_RATE))),
             made_by=f"a page of {user.tenant_id}",
             quotas=resources.config.quotas,
+            by=user.actor,
         )
         return RedirectResponse(f"{REPLAYS}/{replay.id}", 303)
 
@@ -142,7 +143,7 @@ def _ended(replay: Replay, became: ReplayResult) -> tuple[str, str]:
 def cancel(resources: Shared, user: Editor, _form: CsrfForm, replay_id: str) -> Response:
     """End a replay; what it has handed over is sent."""
     replay = _replay(resources, user, replay_id)
-    end_replay(resources.engine, replay.id, ReplayState.CANCELLED, "by hand")
+    cancel_replay(resources.engine, replay, "by hand", user.actor)
     return RedirectResponse(f"{REPLAYS}/{replay.id}", 303)
 
 

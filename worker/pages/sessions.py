@@ -21,6 +21,7 @@ from worker.api.pools import SESSIONS, PoolFull, crowded
 from worker.api.problems import Problem
 from worker.broker.sessions import Session
 from worker.model.api_keys import Role
+from worker.model.audit import FLEET, Actor, ActorKind, key_actor
 from worker.model.errors import SiemError
 from worker.pages.form_tokens import FormToken, token_in
 from worker.vault.vault import Vault
@@ -67,6 +68,8 @@ class User:
     token: str
     key_id: str
     vault: Vault = field(repr=False)
+    #: As the audit trail names this user.
+    actor: Actor = FLEET
 
     def form_token(self, place: str = "", seen: Mapping[str, str] | None = None) -> FormToken:
         """Make the token of a form that is shown; see FormToken.of."""
@@ -98,7 +101,8 @@ async def _user(request: Request, resources: Shared) -> User:
     if session is None or key is None or key.role is Role.PUBLISH_ONLY:
         raise NotSignedIn(wanted_by(request))
     load_of(request).belongs_to(key)
-    return User(key.tenant_id, key.role, session.csrf, token, key.id, resources.vault)
+    actor = key_actor(ActorKind.PAGE, key, host_of(request))
+    return User(key.tenant_id, key.role, session.csrf, token, key.id, resources.vault, actor)
 
 
 async def _find_session(resources: Shared, origin: str, token: str) -> Session | None:

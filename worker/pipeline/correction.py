@@ -6,16 +6,19 @@ the same bytes twice, and they stay one event.
 
 from worker.broker.connection import Client
 from worker.broker.ingress_writer import add_events
-from worker.ledger.dead_letters import mark_corrected
 from worker.ledger.engine import Ledger
+from worker.ledger.letter_changes import mark_corrected
 from worker.ledger.results import DeadLetterRow
+from worker.model.audit import FLEET, Actor
 from worker.model.deliveries import Cause
 from worker.model.errors import BrokerUnavailable, InvalidEvent, InvalidReplay
 from worker.model.event_decoder import accept_event, to_publish
 from worker.model.replays import LetterState
 
 
-def publish_corrected(engine: Ledger, client: Client, letter: DeadLetterRow, raw: bytes) -> str:
+def publish_corrected(
+    engine: Ledger, client: Client, letter: DeadLetterRow, raw: bytes, *, by: Actor = FLEET
+) -> str:
     """Publish the event in place of the letter's, and return its id.
 
     Its id and tenant are those of the letter, where that has any. Raises InvalidReplay for a letter that
@@ -35,5 +38,5 @@ def publish_corrected(engine: Ledger, client: Client, letter: DeadLetterRow, raw
     [answer] = add_events(client, [to_publish(raw, accepted)])
     if isinstance(answer, Exception):
         raise answer if isinstance(answer, BrokerUnavailable) else BrokerUnavailable(str(answer))
-    mark_corrected(engine, letter.id)
+    mark_corrected(engine, letter, by=by)
     return event.id

@@ -13,6 +13,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, text
 
+from worker.ledger.audit import add_record, has_audit_table
 from worker.ledger.driver_errors import is_lock_conflict
 from worker.ledger.engine import reading, writing
 from worker.ledger.migrations.revisions import (
@@ -26,6 +27,7 @@ from worker.ledger.migrations.revisions import (
     readable_from,
     require_readable_tables,
 )
+from worker.model.audit import FLEET, Action, Actor, audit_record
 from worker.model.errors import LedgerUnavailable, SchemaBehind, SchemaOutdated
 from worker.model.log_events import TABLE_LOCKED
 
@@ -138,25 +140,44 @@ def require_readable_schema(engine: Engine) -> Tables:
     return require_readable_tables(tables_of(engine), own_steps())
 
 
-def upgrade_tables(engine: Engine, steps: Revisions | None = None) -> list[Revision]:
+def upgrade_tables(engine: Engine, steps: Revisions | None = None, *, by: Actor = FLEET) -> list[Revision]:
     """Take the steps that the tables lack, all of them or none; return them.
 
     Any number of processes may call it at once. Tables of a newer release with which this one can work are
     left alone; raises SchemaOutdated for others.
     """
-    return _change_tables(engine, lambda connection: climb(connection, steps or own_steps()))
+    return _change_tables(
+        engine, lambda connection: climb(connection, steps or own_steps()), Action.LEDGER_UPGRADED, by
+    )
 
 
-def downgrade_tables(engine: Engine, revision: str, steps: Revisions | None = None) -> list[Revision]:
+def downgrade_tables(
+    engine: Engine, revision: str, steps: Revisions | None = None, *, by: Actor = FLEET
+) -> list[Revision]:
     """Undo the steps above a revision, all of them or none; return them, the last one first.
 
     What only these steps made room for is lost. Raises NotFoundError for a revision that is none,
     SchemaOutdated when only a newer release can do it.
     """
-    return _change_tables(engine, lambda connection: descend(connection, steps or own_steps(), revision))
+    return _change_tables(
+        engine,
+        lambda connection: descend(connection, steps or own_steps(), revision),
+        Action.LEDGER_DOWNGRADED,
+        by,
+    )
 
 
-def _change_tables(engine: Engine, change: Callable[[Connection], list[Revision]]) -> list[Revision]:
+def _record(connection: Connection, action: Action, by: Actor, taken: Sequence[Revision]) -> None:
+    """Record the steps, unless none was taken, or the trail has gone with them."""
+    if taken and has_audit_table(connection):
+        steps = [f"{step.revision} {step.title}" for step in taken]
+        details = {"steps": steps[-1] if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"}
+        add_record(connection, audit_record(action, by, details=details))
+
+
+def _change_tables(
+    engine: Engine, change: Callable[[Connection], list[Revision]], action: Action, by: Actor
+) -> list[Revision]:
     """Change the tables in one transaction, one process at a time.
 
     On PostgreSQL who wants a table waits behind the change that waits for it: so a change waits for a few
@@ -169,7 +190,9 @@ def _change_tables(engine: Engine, change: Callable[[Connection], list[Revision]
                 if engine.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _UPGRADE_LOCK})
                     connection.execute(text(f"SET LOCAL lock_timeout = '{_TABLE_WAIT_MS}ms'"))
-                return change(connection)
+                taken = change(connection)
+                _record(connection, action, by, taken)
+                return taken
         except LedgerUnavailable as error:
             if pause is None or not is_lock_conflict(error):
                 raise
