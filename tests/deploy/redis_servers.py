@@ -105,24 +105,34 @@ class ProductionRedis:
         """
         with self.client("admin") as admin:
             entries: list[dict[str, Any]] = admin.acl_log()
-            version = int(admin.info("server")["redis_version"].partition(".")[0])
         found = {(one["username"], one["reason"], one["object"]) for one in entries}
-        return found if version >= 7 else {one for one in found if one[1:] != ("command", "client")}
+        return {one for one in found if one[1:] != ("command", "client")} if self.is_old else found
+
+    @property
+    def is_old(self) -> bool:
+        """Whether it is a Redis before 7."""
+        with self.client("admin") as admin:
+            version: str = admin.info("server")["redis_version"]
+        return int(version.partition(".")[0]) < 7
 
     def kill(self) -> None:
         """End it as a power cut would."""
         self._process.kill()
         self._process.wait()
 
-    def restart(self) -> None:
-        """Start it again, on its files."""
+    def restart(self, *options: str) -> None:
+        """Start it again, on its files, with further options."""
         self.kill()
-        self._process = self._start()
+        self._process = self._start(*options)
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self, *options: str) -> "subprocess.Popen[bytes]":
         with (self.directory / "server.log").open("ab") as log:
             process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                [*self._command, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers(process.pid):

@@ -27,14 +27,14 @@ class PostgresServer:
 
     def __init__(self, socket_folder: Path) -> None:
         """Take the folder of its socket."""
-        self._socket_folder = socket_folder
+        self.socket_folder = socket_folder
 
     @contextmanager
     def database(self, name: str) -> Iterator[str]:
         """Make an empty database, give its URL, drop it."""
         self._run(f'CREATE DATABASE "{name}"')
         try:
-            yield f"postgresql+psycopg://postgres@/{name}?host={self._socket_folder}"
+            yield f"postgresql+psycopg://postgres@/{name}?host={self.socket_folder}"
         finally:
             # A server that has just panicked, as on a full disk, may not take it: it goes with its data.
             with suppress(psycopg.OperationalError):
@@ -46,7 +46,7 @@ class PostgresServer:
 
     def _run(self, sql: str) -> None:
         with psycopg.connect(
-            host=str(self._socket_folder), user="postgres", dbname="postgres", autocommit=True
+            host=str(self.socket_folder), user="postgres", dbname="postgres", autocommit=True
         ) as connection:
             connection.execute(sql.encode())
 
