@@ -9,13 +9,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from tests.cli.running import call
 from tests.conftest import SERVERS
 from tests.deploy.driving import NAMES, Destinations, operate, publish, settled, use_api
-from tests.deploy.redis_servers import ProductionRedis
+from tests.deploy.redis_servers import ProductionRedis, digest, password
 from tests.fleet import Fleet, wait_until
 from tests.ports import free_port
+from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.broker import keys
 
@@ -46,13 +48,45 @@ def test_a_fleet_runs_under_these_users(production: ProductionRedis, tmp_path: P
         settled(fleet, len(ids))
         deleted = call(fleet.environment, "integrations", "delete", "endpoint", "--yes")
         wait_until(lambda: not fleet.client.exists("siem:state:int_endpoint"), "nothing of it is left")
+        checks = call(fleet.environment, "redis", "check", "--json").json["items"]
         inspected = fleet.inspect("active_queues")
 
         assert deleted.code == 0, deleted.err
-        assert destinations.received() == dict.fromkeys(NAMES, ids)
+        assert destinations.lack(ids) == {name: set() for name in NAMES}
+        assert {one["standing"] for one in checks} == {"ok", *(["warning"] if production.is_old else [])}
         assert len(inspected) == 1
         assert production.refused() == set()
         assert [role for role in fleet.processes if "NOPERM" in fleet.log(role)] == []
+
+
+def test_a_password_is_changed_while_events_flow(production: ProductionRedis, tmp_path: Path) -> None:
+    """deploy/guides/rotation.md: the user has two passwords until every process has the new one."""
+    old, new = digest(password("siem")), digest("new")
+    with HecReceiver() as splunk, Fleet(tmp_path / "fleet", redis_url=production.url("siem")) as fleet:
+        fleet.integrate(splunk.url)
+        fleet.start("router", "recorder", "worker")
+        publisher = production.url("publisher")
+        publish(publisher, "e1")
+        _load(production, old, f"{old} {new}")
+        publish(publisher, "e2")
+        fleet.environment["SIEM_REDIS_URL"] = production.url("siem").replace(password("siem"), "new")
+        for role in ("router", "recorder", "worker"):
+            fleet.terminate(role)
+            fleet.start(role)
+        _load(production, f"{old} {new}", new)
+        publish(publisher, "e3")
+        wait_until(lambda: {"e1", "e2", "e3"} <= set(splunk.accepted_ids), "all are delivered")
+        with production.client("siem") as client, pytest.raises(redis.AuthenticationError):
+            client.ping()
+
+
+def _load(production: ProductionRedis, old: str, new: str) -> None:
+    """Replace words of users.acl, and have Redis read it."""
+    text = production.users.read_text()
+    assert old in text
+    production.users.write_text(text.replace(old, new))
+    with production.client("admin") as admin:
+        admin.acl_load()
 
 
 @contextmanager
