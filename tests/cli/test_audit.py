@@ -180,6 +180,7 @@ def own(tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.mark.slow
 def test_every_command_that_changes_something_leaves_one_record(
     own: Fleet, subtests: pytest.Subtests
 ) -> None:
@@ -249,6 +250,7 @@ def test_names_reach_no_terminal(own: Fleet) -> None:
     assert "sudo by" in shown.out
 
 
+@pytest.mark.slow
 def test_a_revocation_without_the_database_is_recorded_once_it_is_back(own: Fleet) -> None:
     """Redis keeps who it was, and a recorder that learns of the revocation itself makes no second record."""
     made = call(own.environment, "api-keys", "create", "--name", "lost", "--json").json["id"]

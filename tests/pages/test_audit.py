@@ -125,6 +125,7 @@ def _posts() -> set[str]:
     return {one.path for one in routes if isinstance(one, APIRoute) and "POST" in (one.methods or ())}
 
 
+@pytest.mark.slow
 def test_every_form_that_changes_something_leaves_one_record(site: Site, subtests: pytest.Subtests) -> None:
     """By the key that signed in, from where; a path that is not in the table fails here."""
     assert _posts() - _NO_CHANGE == WAYS.keys() | _SESSIONS
