@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from worker.ledger import attempts, counts, schema
+from worker.ledger import attempts, audit, counts, schema
 from worker.ledger.engine import reading
 from worker.model.preflight import DatabaseFacts
 
@@ -25,6 +25,8 @@ RIGHTS = {
     schema.redis_losses.name: ("INSERT", "UPDATE"),
     schema.schema_revisions.name: (),
     attempts.attempts.name: ("INSERT", "DELETE"),
+    audit.audit.name: ("INSERT", "DELETE"),
+    audit.outbox.name: ("INSERT", "DELETE"),
     counts.delivery_totals.name: ("INSERT", "UPDATE"),
     counts.failure_totals.name: ("INSERT", "UPDATE"),
     schema.ledger_totals.name: ("INSERT", "UPDATE"),
