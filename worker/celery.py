@@ -25,6 +25,7 @@ from worker.background.reach import reach_fact
 from worker.background.redis_monitor import RedisWatch, refuse_unfit
 from worker.broker import celery_channel, celery_log, celery_probes, celery_worker
 from worker.broker.backlog import Backlog, Timing
+from worker.broker.certificates import CertificateNotes
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import Heartbeat, consuming_facts, thread_facts
 from worker.broker.key_holders import key_facts
@@ -143,9 +144,8 @@ def _client() -> Client:
 @cache
 def delivery_worker(kind: str) -> DeliveryWorker:
     """Make the process's delivery worker for one type of destination, when its first order comes."""
-    config = settings()
+    config, client = settings(), _client()
     vault = open_vault(config)
-    client = _client()
     made = DeliveryWorker(
         Backlog(client, Timing.of(config)),
         sender_opener(
@@ -153,6 +153,7 @@ def delivery_worker(kind: str) -> DeliveryWorker:
             config.allowed_networks,
             connections=config.worker_threads,
             withdraw=partial(withdraw, client),
+            note_certificate=CertificateNotes(client).note,
         ),
         _fair().issue,
         kind,
@@ -266,8 +267,7 @@ def _say_alive(sender: Any, **_: Any) -> None:
     """Give heartbeats, as a worker for each of its types of destination."""
     closing = partial(close_unused, _delivery_workers, partial(documents, _client()), _ending)
     threading.Thread(target=closing, name="unused-senders", daemon=True).start()
-    sharing = partial(ORDER_WAITS.share, _client, _ending)
-    threading.Thread(target=sharing, name="order-waits", daemon=True).start()
+    threading.Thread(target=partial(ORDER_WAITS.share, _client, _ending), daemon=True).start()
     queues = sender.app.amqp.queues
     kinds = tuple(queues.consume_from)
     vault = open_vault(settings())

@@ -45,7 +45,7 @@ def naming(client: redis.Redis) -> list[str]:
     """Name the keys that name the integration, and the hashes and sets that have something of it."""
     found = [name.decode() for name in client.scan_iter(count=1000)]
     named = [name for name in found if ":a:" in name or name.endswith(":a")]
-    hashes = (keys.INTEGRATIONS, keys.CONFLICTS, keys.HEALTH_STATES, keys.HEALTH_UNSENT)
+    hashes = (keys.INTEGRATIONS, keys.CONFLICTS, keys.HEALTH_STATES, keys.HEALTH_UNSENT, keys.CERTIFICATES)
     named += [name for name in hashes if client.hexists(name, "a")]
     leases: list[Any] = client.zrange(keys.LEASES, 0, -1)
     return sorted(named + [member.decode() for member in leases if member.startswith(b"a/")])
@@ -57,7 +57,7 @@ def test_one_that_has_nothing_left_goes_as_a_whole(client: redis.Redis) -> None:
     append(client, "a", [["e1"]])
     backlog = Backlog(client, TIMING)
     settle_all(backlog, "a")
-    for name in (keys.HEALTH_STATES, keys.HEALTH_UNSENT):
+    for name in (keys.HEALTH_STATES, keys.HEALTH_UNSENT, keys.CERTIFICATES):
         client.hset(name, "a", "{}")
     delete(client)
     snapshot = Snapshot(client)

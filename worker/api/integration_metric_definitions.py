@@ -73,6 +73,12 @@ DEAD_LETTERS = _of_integrations(
     "Not 0: see `siem dead-letters list`, correct the cause, then replay or discard them.",
     _DATABASE,
 )
+CERTIFICATE_EXPIRY = _of_integrations(
+    "certificate_expiry_timestamp_seconds",
+    "When the certificate ends that its server showed last (Unix time, in seconds); left out before that.",
+    "Less than `time()` plus two weeks: have the owner of the destination renew it.",
+    sparse=True,
+)
 SLOTS = _of_integrations(
     "slots_leased",
     "Slots that are in use: a batch is ordered, is being sent, or waits for its retry.",

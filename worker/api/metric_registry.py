@@ -48,6 +48,8 @@ class MetricDefinition:
         """What Prometheus calls this kind of metric."""
         if self.buckets:
             return "histogram"
+        if self.label == "quantile":
+            return "summary"
         return "counter" if self.name.endswith(_COUNTER) else "gauge"
 
     @property

@@ -22,6 +22,7 @@ from worker.api.request_counts import RequestCounts
 from worker.api.resources import Resources
 from worker.background.health import HealthService
 from worker.background.redis_monitor import RedisReport
+from worker.broker.certificates import certificate_ends
 from worker.broker.clocks import skews
 from worker.broker.conflicts import conflicts, count_by_kind
 from worker.broker.fleet import LivingProcess, living_processes
@@ -196,7 +197,13 @@ class MetricsCollector(Collector):
 
     def _slots(self, labels: Labels) -> list[Metric]:
         leased = leased_slots(self._client)
-        return [of_integrations.SLOTS.with_samples((own, leased[one]) for one, own in labels.items())]
+        ends = certificate_ends(self._client)
+        return [
+            of_integrations.CERTIFICATE_EXPIRY.with_samples(
+                (own, ends[one]) for one, own in labels.items() if one in ends
+            ),
+            of_integrations.SLOTS.with_samples((own, leased[one]) for one, own in labels.items()),
+        ]
 
     @property
     def _is_open(self) -> bool:

@@ -128,6 +128,9 @@ class DeletedKeys:
                     )
                 replies = pipeline.execute(raise_on_error=False)
             results |= dict(_results(some, replies))
+            if gone := [one for one in some if results.get(one) is Removal.REMOVED]:
+                with broker_errors():
+                    self._client.hdel(keys.CERTIFICATES, *gone)
         return results
 
     def kinds(self, integration_ids: Sequence[str]) -> dict[str, str]:

@@ -39,6 +39,7 @@
 |                              |        | (JSON; `worker.broker.integration_documents`)                    |
 | `siem:integrations:deleted`  | hash   | id → the note of one that was deleted and is gone from here    |
 |                              |        | (`worker.broker.deletions`)                                      |
+| `siem:certificates`          | hash   | id → when its server's certificate ends (seconds since 1970)   |
 | `siem:ledger`                | string | the id of the ledger whose events stand here                   |
 | `siem:integrations:conflicts`| hash   | id → on what Redis and the ledger disagree, as JSON            |
 |                              |        | (`worker.broker.conflicts`)                                    |
@@ -121,9 +122,9 @@ leases, and the states of a slot stay as they are. What is new stands under a na
 code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:events:floods`, `siem:cleanup`,
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
 `siem:api-keys*` are of release 0.2.0; `siem:integrations:changes`, `siem:idempotency:of:*`,
-`siem:drafts:of:*`, `siem:audit*`, `siem:events:aside*`, `siem:events:renumbered` and `siem:tenants:full`
-came later. Of a heartbeat, 0.1.0 reads the role up to the first colon, and the last word of the value.
-`tests/upgrades` tries both directions.
+`siem:drafts:of:*`, `siem:audit*`, `siem:certificates`, `siem:events:aside*`, `siem:events:renumbered` and
+`siem:tenants:full` came later. Of a heartbeat, 0.1.0 reads the role up to the first colon, and the last word
+of the value. `tests/upgrades` tries both directions.
 """
 
 EVENTS = "siem:events"
@@ -142,6 +143,7 @@ INTEGRATIONS_VERSION = "siem:integrations:version"
 INTEGRATIONS_CHANGES = "siem:integrations:changes"
 CONFLICTS = "siem:integrations:conflicts"
 DELETED = "siem:integrations:deleted"
+CERTIFICATES = "siem:certificates"
 LEDGER = "siem:ledger"
 EPOCH = "siem:epoch"
 DISPLACED = "siem:displaced"

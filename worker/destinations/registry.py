@@ -27,6 +27,10 @@ OpenDocument = Callable[[Mapping[str, Any]], Integration]
 #: Writes that events of an integration (its id) count as delivered no longer. Raises BrokerUnavailable.
 WithdrawOf = Callable[[str, Withdrawn], None]
 
+#: Notes when the certificate of an integration's server (its id) ends, in seconds since 1970 UTC; None if it
+#: needs none.
+NoteCertificateOf = Callable[[str, float | None], None]
+
 #: Every type by its name, in the order in which they were added.
 DESTINATIONS: dict[str, DestinationType] = {}
 
@@ -69,13 +73,20 @@ def sender_opener(
     *,
     connections: int,
     withdraw: WithdrawOf | None = None,
+    note_certificate: NoteCertificateOf | None = None,
 ) -> Callable[[bytes], tuple[Integration, Sender]]:
-    """Return what makes senders of sealed JSON documents; all of them share one guard."""
+    """Return what makes senders of sealed JSON documents; all of them share one guard.
+
+    `note_certificate` hears when the certificate ends that a server of an integration has shown.
+    """
     guard = Guard(allowed)
 
     def open_sender(document: bytes) -> tuple[Integration, Sender]:
         integration = open_document(msgspec.json.decode(document, type=dict[str, Any]))
-        return integration, make_sender(integration, guard, connections=connections, withdraw=withdraw)
+        own = guard.noting(partial(note_certificate, integration.id)) if note_certificate else guard
+        if note_certificate and not integration.destination.is_encrypted:
+            note_certificate(integration.id, None)
+        return integration, make_sender(integration, own, connections=connections, withdraw=withdraw)
 
     return open_sender
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -62,6 +63,11 @@ class DestinationConfig(TlsOptions):
     PORTS: ClassVar[Mapping[str, int]] = {}
     #: What in the path of a url distinguishes this type from another one with the same schemes.
     PATH_MARK: ClassVar[str] = ""
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether what is sent to its url goes over TLS."""
+        return self.SCHEMES[urlsplit(self.url).scheme] == "TLS"
 
     def secrets_sent(self) -> str:
         """Return which secret every request carries, as in "the API key", or nothing."""

@@ -82,6 +82,13 @@ def shown_chain(sock: ssl.SSLSocket | ssl.SSLObject) -> tuple[Certificate, ...]:
     return _chain(sock, "get_unverified_chain")
 
 
+def shown_end(sock: ssl.SSLSocket | ssl.SSLObject) -> float | None:
+    """Return when the peer's own certificate ends, trusted or not, in seconds since 1970 UTC."""
+    der = sock.getpeercert(binary_form=True)
+    found = _read(der) if der else None
+    return found.ends.timestamp() if found else None
+
+
 def certificates_in(pem: str) -> tuple[Certificate, ...]:
     """Read certificates in PEM that `worker.transports.tls` has judged usable; what is odd is left out."""
     blocks = pem_blocks(pem, CERTIFICATE_LABELS)

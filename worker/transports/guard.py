@@ -6,7 +6,8 @@ longer than its address is one of the name's that may be dialled (`Lifetime`).
 """
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -46,6 +47,15 @@ class Guard:
         self._silent = UnresponsiveAddresses()
         #: Whose setting that is, in words.
         self.basis = "SIEM_ALLOWED_NETWORKS here"
+        #: Called for each connection with TLS: when the certificate of the server ends, in seconds since
+        #: 1970 UTC.
+        self.note_certificate: Callable[[float], None] = _note_nothing
+
+    def noting(self, note_certificate: Callable[[float], None]) -> "Guard":
+        """Return this guard, with the same memory, for connections whose certificates are noted so."""
+        noting = copy(self)
+        noting.note_certificate = note_certificate
+        return noting
 
     def addresses(
         self,
@@ -177,6 +187,10 @@ class Lifetime:
         May begin a look-up in the background; with `waits`, may wait half a second for one that is overdue.
         """
         return self.guard.is_over(self, waits=waits)
+
+
+def _note_nothing(_ends: float) -> None:
+    """Keep nothing of a certificate."""
 
 
 def _refusal(host: str, objections: Judged) -> str:

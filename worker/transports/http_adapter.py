@@ -21,7 +21,7 @@ from urllib3.util.connection import is_connection_dropped
 
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectTimedOut
-from worker.transports.certificates import shown_chain
+from worker.transports.certificates import shown_chain, shown_end
 from worker.transports.deadline import DeadlineSocket, seconds_left
 from worker.transports.guard import Guard, Lifetime
 from worker.transports.http_response import FinalResponse
@@ -101,6 +101,8 @@ class _TlsConnection(HTTPSConnection):
                 plain, server_hostname=self._tls.server_name(self.host), do_handshake_on_connect=False
             )
             encrypted.do_handshake()
+            if (ends := shown_end(encrypted)) is not None:
+                self._guard.note_certificate(ends)
         except ConnectTimedOut:
             # Not another address now: the time is over. But the next attempt begins with another one.
             self._guard.note_silent(self.lifetime.ip, self.port)

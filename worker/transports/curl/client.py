@@ -89,6 +89,8 @@ _HABITS: Options = [
 def _tls_options(tls: TlsOptions) -> Options:
     client_context(tls)  # says which PEM cannot be used, and why: libcurl would only say that one cannot
     options: Options = [
+        # What is shown in the handshake of a new connection: its end is noted.
+        (pycurl.OPT_CERTINFO, 1),
         (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
         (pycurl.SSL_VERIFYPEER, int(tls.verify_tls)),
         (pycurl.SSL_VERIFYHOST, 2 if tls.verify_tls else 0),

@@ -7,11 +7,18 @@ one that it is about to use may carry another request.
 
 import select
 import socket
+import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
+from typing import Any
 
-from worker.transports.guard import Lifetime
+import pycurl
 
+from worker.transports.guard import Guard, Lifetime
+
+#: What libcurl says of a certificate are names and values.
+_PAIR = 2
 #: The two addresses and the two ports of a connection, as libcurl reports them.
 Ends = tuple[str, str, int, int]
 
@@ -100,3 +107,11 @@ def _own_port(descriptor: int) -> int | None:
     except (OSError, IndexError):  # it may be of another owner by now, and no socket of the internet
         return None
     return port
+
+
+def note_certificate(easy: Any, guard: Guard) -> None:
+    """Note when the certificate ends that was shown on the connection which this handle has opened."""
+    for certificate in easy.getinfo_raw(pycurl.INFO_CERTINFO)[:1]:
+        ends = dict(entry for entry in certificate if len(entry) == _PAIR).get(b"Expire date", b"")
+        with suppress(ValueError):
+            guard.note_certificate(ssl.cert_time_to_seconds(ends.decode()))

@@ -18,7 +18,7 @@ from typing import Any
 import pycurl
 
 from worker.transports.budget import BUDGET
-from worker.transports.curl.connections import Ends, KeptConnections
+from worker.transports.curl.connections import Ends, KeptConnections, note_certificate
 from worker.transports.dialer import TCP_OPTIONS, Address
 from worker.transports.guard import Guard
 from worker.transports.http_response import MOST_BODY
@@ -188,14 +188,14 @@ class Exchange:
         """Return what came back."""
         easy = self.easy
         if self.route.encrypts:
+            if self._opened:
+                note_certificate(easy, self._guard)
             shared = easy.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2
             self.route.dialect.learn(is_shared=shared)
             if not shared and self.ends is not None:
                 self._kept.learn_exclusive(self.ends)
-        wish: int = easy.getinfo(pycurl.RETRY_AFTER)
-        return CurlResponse(
-            easy.getinfo(pycurl.RESPONSE_CODE), bytes(self._body), float(wish) if wish else None
-        )
+        status, wish = easy.getinfo(pycurl.RESPONSE_CODE), easy.getinfo(pycurl.RETRY_AFTER)
+        return CurlResponse(status, bytes(self._body), float(wish) if wish else None)
 
     def close(self) -> None:
         """Let go of the handle."""

@@ -66,6 +66,8 @@ class SyslogConnection:
         self._peer = peer
         self._layer: Layer = PlainLayer(sock)
         self._options = TlsOptions()
+        #: When the receiver's certificate ends (seconds since 1970 UTC), where it has shown one.
+        self.certificate_ends: float | None = None
         self._outflow = Outflow(sock, window, self._see_no_error)
         self._was_answered = False
         self._made = time.monotonic()
@@ -94,6 +96,7 @@ class SyslogConnection:
             shown = layer.shown if layer is not None else ()
             raise handshake_failure(error, self._peer, options, shown) from None
         self._layer = layer
+        self.certificate_ends = layer.shown_end
 
     def is_open(self) -> bool:
         """Return, without waiting, whether the other side is still open; what it has said is read off.

@@ -11,7 +11,7 @@ import ssl
 from contextlib import suppress
 from typing import Protocol
 
-from worker.transports.certificates import Certificate, shown_chain
+from worker.transports.certificates import Certificate, shown_chain, shown_end
 from worker.transports.deadline import DeadlineSocket
 
 _RECORDS = 65_536
@@ -73,6 +73,11 @@ class TlsLayer:
     def shown(self) -> tuple[Certificate, ...]:
         """The certificates that the server has shown, trusted or not."""
         return shown_chain(self._tls)
+
+    @property
+    def shown_end(self) -> float | None:
+        """When the server's own certificate ends (seconds since 1970 UTC)."""
+        return shown_end(self._tls)
 
     def shake_hands(self) -> None:
         """Do the handshake; in TLS 1.3 the server may still refuse us afterwards."""

@@ -201,6 +201,8 @@ class SyslogStream:
     def _begin_tls(self, connection: SyslogConnection, context: ssl.SSLContext, deadline: Deadline) -> None:
         began = monotonic()
         connection.begin_tls(context, self._tls, self._host, deadline)
+        if connection.certificate_ends is not None:
+            self._guard.note_certificate(connection.certificate_ends)
         if self._confirms:
             return  # the receiver's own end will show it, or an alert in its place
         patience = min(max(_HANDSHAKES * (monotonic() - began), _SHORTEST_VERDICT), _LONGEST_VERDICT)
