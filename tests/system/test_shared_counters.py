@@ -36,7 +36,7 @@ def api_of(fleet: Fleet) -> Iterator[str]:
         process = subprocess.Popen(commands()["api"], env=environment, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: _answers(url), "the API answers")
+        wait_until(lambda: _answers(url), "the API answers", seconds=100)
         yield url
     finally:
         process.terminate()
