@@ -37,6 +37,7 @@ HIDDEN: list[tuple[dict[str, str], list[str], dict[str, str]]] = [
     ({"alertname": "SiemProcessMissing", "role": "worker-webhook"}, ["SiemOrdersWaiting"], {}),
     ({"alertname": "SiemRedisMemoryCritical"}, ["SiemRedisMemoryHigh"], {}),
     ({"alertname": "SiemErrorBudgetBurnFast"}, ["SiemErrorBudgetBurnSlow"], {"type": "webhook"}),
+    ({"alertname": "SiemCertificateExpires"}, ["SiemCertificateExpiresSoon"], {"integration": "int_1"}),
     (
         {"alertname": "SiemBreakerOpen"},
         ["SiemIntegrationFailing", "SiemEventsParked"],
