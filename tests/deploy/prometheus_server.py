@@ -17,6 +17,8 @@ from tests.interop.programs import Program
 from tests.ports import free_port
 
 _QUICK = "1s"
+#: Between two scrapes; a busy machine takes longer than a second for one.
+_SCRAPE = "4s"
 _TIMEOUT = 30
 
 
@@ -93,7 +95,7 @@ class PrometheusServer:
 
 def _write_files(directory: Path, target: str, token: str) -> None:
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": _QUICK, "scrape_timeout": _QUICK, "evaluation_interval": _QUICK}
+    config["global"] = {"scrape_interval": _SCRAPE, "scrape_timeout": _SCRAPE, "evaluation_interval": _QUICK}
     del config["alerting"]
     [scrape] = config["scrape_configs"]
     del scrape["dns_sd_configs"]

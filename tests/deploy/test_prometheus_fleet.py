@@ -59,8 +59,9 @@ def test_a_healthy_fleet_alerts_nobody(prometheus: PrometheusServer) -> None:
     """The series that alerts rest on are there, and none of them is pending."""
     wait_until(lambda: prometheus.query("siem:deliveries:total > 0"), "deliveries are recorded")
 
+    # A scrape may time out on a busy machine: that alert is over with the next one.
+    wait_until(lambda: not prometheus.names() | prometheus.names("pending"), "no alert is pending")
     assert prometheus.query('siem_processes{role="router", fleet="main"} == 1')
-    assert prometheus.names() | prometheus.names("pending") == set()
 
 
 def test_dashboards_have_answers(prometheus: PrometheusServer) -> None:
