@@ -19,11 +19,14 @@ from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
 from worker.model.errors import BrokerFull, InvalidEvent
 from worker.model.events import QueuedEvent
+from worker.model.invalid_events import salvage_event
 
 #: Counts on while the machine is suspended, where the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: Bytes of memory that the entries of one read may take in Redis, unless it is a single one.
 HEAVIEST_READ = 64 << 20
+#: Entries of one look through the ingress, and how many looks there are.
+_READ, _MOST_READS = 500, 20
 
 
 def _seconds() -> float:
@@ -217,6 +220,21 @@ def count_unrouted(client: redis.Redis) -> int:
     """Count the events that no router has handed over yet."""
     with broker_errors():
         return int(client.xlen(keys.EVENTS))
+
+
+def count_unrouted_of(client: redis.Redis, tenant_id: str) -> int | None:
+    """Count the events of a tenant among those; None where so many wait that they are not looked through."""
+    count, first = 0, "-"
+    for _ in range(_MOST_READS):
+        with broker_errors():
+            entries: Any = client.xrange(keys.EVENTS, first, count=_READ)
+        for _, fields in entries:
+            raw = event_field([part for pair in fields.items() for part in pair]) or b""
+            count += salvage_event(raw).tenant_id == tenant_id
+        if len(entries) < _READ:
+            return count
+        first = f"({entries[-1][0].decode()}"
+    return None
 
 
 def counters(client: redis.Redis) -> dict[str, int]:

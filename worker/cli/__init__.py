@@ -102,6 +102,7 @@ COMMANDS = (
         "See what the ledger did not take, and why; put it back.",
     ),
     LazyCommand("audit", "worker.cli.audit:audit", "See who changed what, when and from where."),
+    LazyCommand("tenants", "worker.cli.tenants:tenants", "Take a tenant from one cell to another."),
     LazyCommand("api-keys", "worker.cli.api_keys:api_keys", "Make and revoke the keys of the HTTP API."),
     LazyCommand(
         "secrets",
