@@ -41,7 +41,7 @@ READS = {
     *("flower", "preflight", "probe", "settings", "status", "up"),
     *("api-keys list", "db status", "dead-letters list", "dead-letters show", "integrations list"),
     *("integrations new-secret", "integrations orphans list", "integrations show", "redis check"),
-    *("redis losses", "replays list", "replays show", "secrets new-key", "secrets status"),
+    *("redis losses", "replays list", "replays show", "secrets new-key", "secrets status", "tenants status"),
     *("unrecordable list", "unrecordable show"),
 }
 
@@ -109,6 +109,18 @@ def _claimed(fleet: Fleet) -> list[str]:
     return ["--yes"]
 
 
+def _tenant(fleet: Fleet) -> list[str]:
+    tenant = f"moving-{next(_numbers)}"
+    assert call(fleet.environment, "api-keys", "create", "--name", "made", "--tenant", tenant).code == 0
+    return [tenant]
+
+
+def _export(fleet: Fleet) -> list[str]:
+    file = fleet.directory / "tenant.json"
+    file.write_text(call(fleet.environment, "tenants", "export", *_tenant(fleet)).out)
+    return [str(file)]
+
+
 def _below(fleet: Fleet) -> list[str]:
     downgrade_tables(fleet.engine, "0012")
     return []
@@ -154,6 +166,9 @@ CHANGES: dict[str, Way] = {
     "redis acknowledge": Way(Action.LOSS_ACKNOWLEDGED, _loss),
     "unrecordable retry": Way(Action.UNRECORDABLE_RETRIED, _aside),
     "unrecordable discard": Way(Action.UNRECORDABLE_DISCARDED, lambda fleet: [*_aside(fleet), "--yes"]),
+    "tenants export": Way(Action.TENANT_EXPORTED, _tenant),
+    "tenants import": Way(Action.TENANT_IMPORTED, _export),
+    "tenants retire": Way(Action.TENANT_RETIRED, _tenant),
     "db prune": Way(Action.LEDGER_PRUNED, lambda _fleet: ["--confirm"]),
     # The last one: the trail of before is lost with its tables.
     "db upgrade": Way(Action.LEDGER_UPGRADED, _below),

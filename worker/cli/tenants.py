@@ -14,9 +14,8 @@ from worker.background.tenants import TenantStatus, tenant_status
 from worker.broker.backlog import Timing
 from worker.broker.connection import redis_client
 from worker.broker.locks import check_claim
-from worker.cli.actor import operator
 from worker.cli.output import as_json_option, count_text, plain, print_json, print_table, when
-from worker.cli.stores import configuration, integration_store, key_copy, refresh_integrations
+from worker.cli.stores import configuration, integration_store, key_copy, operator, refresh_integrations
 from worker.ledger.engine import ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.tenants import export_tenant, import_tenant, read_export, retire_tenant
