@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-import redis
-from sqlalchemy import Engine
-
 from worker.broker.backlog import Backlog, Timing
+from worker.broker.connection import Client
 from worker.broker.ingress import count_unrouted_of
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.dead_letters import count_dead_letters
+from worker.ledger.engine import Ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.parked import ParkedStore
 from worker.ledger.replays import running_replays
@@ -47,7 +46,7 @@ class TenantStatus:
 
 
 def tenant_status(
-    engine: Engine, client: redis.Redis, timing: Timing, integrations: IntegrationStore, tenant_id: str
+    engine: Ledger, client: Client, timing: Timing, integrations: IntegrationStore, tenant_id: str
 ) -> TenantStatus:
     """Look at a tenant of this cell. Raises BrokerUnavailable, LedgerUnavailable, SchemaOutdated."""
     # In the order in which events travel: none is missed that goes on meanwhile.
