@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 #: Where FLOWER_* says nothing else: what a task came to, and how long a worker that has gone stays listed.
 _COLUMNS, _OFFLINE_SECONDS = "name,state,kwargs,result,retries,received,worker", 60
 #: The first text of an error as Celery writes it, also within `Retry(…)`: `DeliveryDead('1 dead letter')`.
-_ERROR_TEXT = re.compile(r"""\w+\(('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+_ERROR_TEXT = re.compile(r"""\(('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
 
 
 @click.command()
