@@ -15,7 +15,7 @@ from worker.settings import Settings
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 #: With valid input these run until they are ended, so they are given none.
-_ENDLESS = frozenset({("up",), ("route",), ("record",), ("api",)})
+_ENDLESS = frozenset({("up",), ("route",), ("record",), ("api",), ("flower",)})
 _WATCHES = frozenset({"watched", "wait"})
 #: What is typed as the value of an argument or option.
 _NONSENSE = (
