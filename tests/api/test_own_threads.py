@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from worker.pages import app as pages_app
 from worker.pages.sessions import NotSignedIn
 
 #: What the doors share, of which nothing is asked here.
-_NOTHING: Any = None
+_NOTHING: Any = SimpleNamespace(outages=SimpleNamespace(dependencies=None))
 ROUTERS = (*api_app.ROUTERS, *api_app.TOP, *pages_app.ROUTERS)
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 

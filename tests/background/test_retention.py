@@ -102,6 +102,7 @@ def test_each_kind_has_its_age(client: redis.Redis) -> None:
         PrunableKind.RECORDED_ENTRIES: 7,
         PrunableKind.REPLAYS: 90,
         PrunableKind.MINUTE_COUNTS: 400,
+        PrunableKind.AUDIT: 400,
     }
 
 

@@ -112,10 +112,11 @@ def test_a_downgrade_says_what_is_lost(fleet: Fleet) -> None:
     still = is_current(fleet.engine)
     done = call(fleet.environment, *words, "--confirm")
 
-    assert _json(dry)["lost"] == [{"what": "drops the table redis_losses", "values": 1}]
+    assert {"what": "drops the table redis_losses", "values": 1} in _json(dry)["lost"]
     assert "DROP TABLE redis_losses" in _json(dry)["sql"]
     assert (refused.code, still) == (1, True)
-    assert "this would lose data: drops the table redis_losses (1 value)" in refused.complaint
+    assert "this would lose data: " in refused.complaint
+    assert "drops the table redis_losses (1 value)" in refused.complaint
     assert done.code == 0
     assert "redis_losses" not in inspect(fleet.engine).get_table_names()
 
@@ -137,7 +138,7 @@ def test_a_downgrade_without_redis_is_confirmed_by_a_person(fleet: Fleet) -> Non
 def test_there_and_back_again(fleet: Fleet) -> None:
     """Down to release 0.1.0, pending steps listed with who waits for them, and up again; each once."""
     steps = [call(fleet.environment, "db", *words.split()) for words in (
-        "downgrade --to-release 0.1.0",
+        "downgrade --to-release 0.1.0 --confirm",  # the audit trail goes
         "downgrade --to-release 0.1.0",
         "status",
         "upgrade --dry-run",
