@@ -27,6 +27,7 @@ QUIET = {
     "asyncio": logging.WARNING,  # DEBUG: which selector it uses
     "celery": logging.INFO,  # a worker's option `-l` sets another one
     "charset_normalizer": logging.WARNING,  # DEBUG: guesses about the text of answers
+    "flower": logging.INFO,  # DEBUG: each event of a worker
     "kombu": logging.INFO,  # DEBUG: whole messages; as Celery
     "python_multipart": logging.WARNING,  # DEBUG: the bytes of forms, which may hold a secret
     "redis": logging.WARNING,  # DEBUG: each operation that failed

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -10,6 +11,8 @@ import httpx
 from tests.api.conftest import OURS, PREFIX, Api
 from worker.api.app import create_app
 
+#: What the doors share, for an application of which nothing is asked but what it is.
+NOTHING: Any = SimpleNamespace(outages=SimpleNamespace(dependencies=None))
 #: Bodies that each route would at least begin to read, were its caller let in; `{}` for the others.
 _BODIES: dict[str, Any] = {"/integrations/siem": {"type": "webhook", "url": "https://hook.example.com/in"}}
 

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,14 +12,13 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Mount
 
+from tests.api.routes import NOTHING
 from worker.api import app as api_app
 from worker.api.pools import FairRoute
 from worker.model.errors import SiemError
 from worker.pages import app as pages_app
 from worker.pages.sessions import NotSignedIn
 
-#: What the doors share, of which nothing is asked here.
-_NOTHING: Any = SimpleNamespace(outages=SimpleNamespace(dependencies=None))
 ROUTERS = (*api_app.ROUTERS, *api_app.TOP, *pages_app.ROUTERS)
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
@@ -58,7 +56,7 @@ def test_a_route_without_a_known_caller_is_refused() -> None:
 @pytest.mark.parametrize("kind", [SiemError, HTTPException, RequestValidationError, NotSignedIn])
 def test_errors_are_answered_in_no_thread(kind: type[Exception]) -> None:
     """The pages keep what was typed meanwhile, in Redis."""
-    api = api_app.create_app(_NOTHING)
+    api = api_app.create_app(NOTHING)
     pages_app.add_pages(api)
     pages = next(route.app for route in api.routes if isinstance(route, Mount) and not route.path)
     assert isinstance(pages, FastAPI)

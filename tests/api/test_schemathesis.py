@@ -18,6 +18,7 @@ from schemathesis.checks import (
 )
 
 from tests.api.conftest import ADMIN, OURS, Api
+from tests.api.routes import NOTHING
 from worker.api.app import create_app
 
 pytestmark = pytest.mark.slow
@@ -38,9 +39,7 @@ def lines(_context: schemathesis.SerializationContext, value: Any) -> bytes:
 
 
 _turns = itertools.count()
-# What the application tells of itself does not depend on what it has at hand.
-_NOTHING: Any = None
-description = schemathesis.openapi.from_dict(create_app(_NOTHING).openapi())
+description = schemathesis.openapi.from_dict(create_app(NOTHING).openapi())
 
 
 def _asked_of(operation: str) -> Any:
