@@ -9,10 +9,10 @@ import pytest
 TOP = Path(__file__).parent.parent.parent
 
 #: Modules and lines of `worker/`, without steps of migrations, which are never rewritten; and the share of
-#: imports. They are what is there, and a little room: take them down when code goes. The operator's kit
-#: (preflight, probes, the audit trail, more metrics) needs the room above 338 modules and 53 200 lines.
-MOST_MODULES = 382
-MOST_LINES = 59_600
+#: imports. They are what is there, and a little room: take them down when code goes. Above 338 modules and
+#: 53 200 lines are preflight, probes, Flower, the audit trail, metrics of objectives, and cells.
+MOST_MODULES = 378
+MOST_LINES = 59_000
 MOST_IMPORTS = 0.086
 
 
