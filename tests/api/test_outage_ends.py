@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.conftest import Api, running
 from tests.fleet import Fleet, wait_until
-from tests.ledger.migrations.later_steps import CONTRACTS, EXPANDS, as_later_release
+from tests.ledger.migrations.later_steps import CONTRACTS, EXPANDS, later_steps
 from worker.api import outage_log
 from worker.broker import keys
 from worker.ledger.engine import ledger_id
@@ -38,12 +38,11 @@ def another_ledgers_redis(api: Api, _folder: Path) -> Iterator[None]:
 @contextmanager
 def later_tables(api: Api, folder: Path) -> Iterator[None]:
     """Let the ledger have tables that this release cannot work with: they take writes all the same."""
-    head = own_steps().head
-    with as_later_release(folder / "later", EXPANDS, CONTRACTS):
-        upgrade_tables(api.fleet.engine)
+    # Given, and not made those of this process: its API looks at the steps meanwhile, and would keep them.
+    steps = later_steps(folder / "later", EXPANDS, CONTRACTS)
+    upgrade_tables(api.fleet.engine, steps)
     yield
-    with as_later_release(folder / "again", EXPANDS, CONTRACTS):
-        downgrade_tables(api.fleet.engine, head)
+    downgrade_tables(api.fleet.engine, own_steps().head, steps)
 
 
 def publishes(api: Api) -> Any:

@@ -50,7 +50,7 @@ def later_steps(folder: Path, *sources: str) -> Revisions:
 
 @contextmanager
 def as_later_release(folder: Path, *sources: str) -> Iterator[None]:
-    """Let this process be one of a release that has these steps, too."""
+    """Let this process be one of a release that has these steps, too; no other thread may look at them."""
     later_steps(folder, *sources)
     with patch("worker.ledger.migrations.revisions.MIGRATIONS", folder):
         own_steps.cache_clear()
