@@ -138,7 +138,8 @@ def last_event_ms(engine: Engine, integration_ids: Iterable[str]) -> int | None:
 def _read(connection: Connection, tenant_id: str) -> ExportedTenant:
     mine = storable(tenant_id)
     columns = (_columns.document, *(_columns[name] for name in _ALONG))
-    rows = select(*columns).where(_columns.tenant_id == mine, LIVING).order_by(_columns.id)
+    # Locked: who retires it writes these documents back.
+    rows = select(*columns).where(_columns.tenant_id == mine, LIVING).order_by(_columns.id).with_for_update()
     keys = select(api_keys).where(api_keys.c.tenant_id == mine, api_keys.c.revoked_ms.is_(None))
     return ExportedTenant(
         tenant_id,
