@@ -7,8 +7,6 @@ setting's name, before anything connects; no complaint repeats the URL, which ma
 import re
 from typing import Any
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -105,6 +103,9 @@ def _checked_postgres(url: URL) -> URL:
 
 def _check_option(name: str) -> None:
     """Raise InvalidSetting unless libpq knows the option (PostgreSQL's manual, section 34.1.2)."""
+    from psycopg import ProgrammingError  # noqa: PLC0415 - slow to import, and SQLite needs none of it
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - the same
+
     try:
         make_conninfo(**{name: ""})
     except ProgrammingError:

@@ -69,7 +69,8 @@ def _dry_run(step: Revision, dialect: str, undone: bool) -> tuple[list[MigrateOp
 
         # A subclass would not do: `alembic.op` stands for an instance of Operations itself.
         vars(operations)["invoke"] = note
-        step.module.downgrade() if undone else step.module.upgrade()
+        module = step.load()
+        module.downgrade() if undone else module.upgrade()
     return seen, written.getvalue()
 
 

@@ -2,23 +2,29 @@
 
 Input: a connection. Output: the revision of its tables, and whether code of a certain revision reads and
 writes them. `worker.ledger.migrations` explains how a step says so, and how a database keeps it.
+
+Every process asks this when it starts, and nearly none takes a step: so what a step says of itself is read
+from its text, and Alembic, which the steps need, is imported for those who take one.
 """
 
+import ast
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, delete, inspect, select
 
 from worker import __version__
 from worker.ledger.schema import schema_revisions
 from worker.model.errors import NotFoundError, SchemaBehind, SchemaOutdated
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 MIGRATIONS = Path(__file__).parent
 #: Of the steps that do not say which release brought them.
@@ -39,7 +45,16 @@ class Revision:
     title: str
     release: str
     readable_from: str
-    module: ModuleType
+    file: Path
+
+    def load(self) -> ModuleType:
+        """Import its file."""
+        spec = spec_from_file_location(self.file.stem, self.file)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{self.file} is no module of Python")
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +75,18 @@ class Revisions:
 
     def __init__(self, folder: Path) -> None:
         """Read them from the folder of a ScriptDirectory of Alembic."""
+        self._folder = folder
+        files = (folder / "versions").glob("[!_]*.py")
+        self.all = tuple(sorted(map(_step, files), key=lambda step: step.revision))
+
+    def directory(self) -> "ScriptDirectory":
+        """Return them as Alembic knows them."""
+        from alembic.config import Config  # noqa: PLC0415 - as the docstring of this module says
+        from alembic.script import ScriptDirectory  # noqa: PLC0415 - the same
+
         config = Config()
-        config.set_main_option("script_location", str(folder).replace("%", "%%"))
-        self.directory = ScriptDirectory.from_config(config)
-        scripts = reversed(list(self.directory.walk_revisions()))
-        self.all = tuple(_step(script.module) for script in scripts)
+        config.set_main_option("script_location", str(self._folder).replace("%", "%%"))
+        return ScriptDirectory.from_config(config)
 
     @property
     def head(self) -> str:
@@ -112,20 +134,30 @@ def own_steps() -> Revisions:
     return Revisions(MIGRATIONS)
 
 
-def _step(module: ModuleType) -> Revision:
-    revision: str = module.revision
+def _step(file: Path) -> Revision:
+    tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    said: dict[str, Any] = {
+        target.id: one.value.value
+        for one in tree.body
+        if isinstance(one, ast.Assign) and isinstance(one.value, ast.Constant)
+        for target in one.targets
+        if isinstance(target, ast.Name)
+    }
+    revision = said["revision"]
     return Revision(
         revision,
-        (module.__doc__ or "").partition("\n")[0],
-        getattr(module, "release", _FIRST_RELEASE),
-        getattr(module, "readable_from", revision),
-        module,
+        (ast.get_docstring(tree) or "").partition("\n")[0],
+        said.get("release", _FIRST_RELEASE),
+        said.get("readable_from", revision),
+        file,
     )
 
 
 def read_tables(connection: Connection, steps: Revisions) -> Tables | None:
     """Return what the database says of its tables; None when it has none yet."""
     if not inspect(connection).has_table(schema_revisions.name):
+        from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - as the docstring of this module says
+
         revision = MigrationContext.configure(connection).get_current_revision()
         release = steps.release_of(revision or "")
         # Code of that time works with the tables of its own release alone.

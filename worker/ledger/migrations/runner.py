@@ -2,15 +2,16 @@
 
 Both databases roll tables back as they do rows: a process that is killed in the middle leaves what was there
 before. The caller holds the lock that lets one process at a time do this.
+
+Alembic is imported where steps are taken: it is slow, and who only asks whether the tables suit needs none.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, text
 
 from worker.ledger.audit import add_record, has_audit_table
@@ -31,6 +32,9 @@ from worker.model.audit import FLEET, Action, Actor, audit_record
 from worker.model.errors import LedgerUnavailable, SchemaBehind, SchemaOutdated
 from worker.model.log_events import TABLE_LOCKED
 
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+
 log = logging.getLogger(__name__)
 
 
@@ -39,12 +43,15 @@ def climb(connection: Connection, steps: Revisions) -> list[Revision]:
 
     Tables of a newer release are left as they are; raises SchemaOutdated if this code cannot work with them.
     """
+    from alembic.operations import Operations  # noqa: PLC0415 - as the docstring of this module says
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - the same
+
     tables = read_tables(connection, steps)
     pending = steps_to_take(tables, steps)
     context = MigrationContext.configure(connection)
     for step in pending:
         with Operations.context(context):
-            step.module.upgrade()
+            step.load().upgrade()
         note_taken(connection, step)
     if pending:
         _write_version_for_release_0_1_0(context, steps, steps.all)
@@ -69,12 +76,15 @@ def descend(connection: Connection, steps: Revisions, revision: str) -> list[Rev
     Raises NotFoundError for a revision that is none, SchemaOutdated when the database took steps that this
     code does not know.
     """
+    from alembic.operations import Operations  # noqa: PLC0415 - as the docstring of this module says
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - the same
+
     undone = steps_to_undo(read_tables(connection, steps), steps, revision)
     context = MigrationContext.configure(connection)
     for step in undone:
         note_undone(connection, step)
         with Operations.context(context):
-            step.module.downgrade()
+            step.load().downgrade()
     if undone:
         _write_version_for_release_0_1_0(
             context, steps, [step for step in steps.all if step.revision <= revision]
@@ -104,10 +114,10 @@ def tables_after(steps: Revisions, revision: str) -> Tables:
 
 
 def _write_version_for_release_0_1_0(
-    context: MigrationContext, steps: Revisions, taken: Sequence[Revision]
+    context: "MigrationContext", steps: Revisions, taken: Sequence[Revision]
 ) -> None:
     """Let `alembic_version` hold the oldest revision that can work with them: 0.1.0 reads only that."""
-    context.stamp(steps.directory, readable_from(taken))
+    context.stamp(steps.directory(), readable_from(taken))
 
 
 #: Names the lock that PostgreSQL gives to one upgrade at a time; any number that is not in use.
