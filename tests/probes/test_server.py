@@ -111,13 +111,38 @@ def test_who_sends_no_request_is_dropped_and_holds_up_no_other(port: int, sent: 
         assert ask(port, "/livez") == (200, {"live": True})
 
 
-def test_connections_beyond_a_number_are_dropped_at_once(port: int) -> None:
-    """They cost no memory, and those before them go after their time."""
+def test_silent_connections_keep_no_probe_from_its_answer(port: int) -> None:
+    """Else who can reach the port, and has no other right, has the process restarted."""
     with ExitStack() as stack:
-        for _ in range(MOST):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
-        wait_until(lambda: status(port, "/livez") is None, "there is no room")
-        wait_until(lambda: status(port, "/livez") == 200, "those that ask nothing are gone")
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(MOST + 1)
+        ]
+        answers = [status(port, "/livez") for _ in range(3)]
+        # The one that has been there longest went.
+        silent[0].settimeout(30)
+        assert _ended(silent[0])
+
+    assert answers == [200, 200, 200]
+
+
+def test_it_ends_while_clients_are_there(process: ProcessProbe, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a word of asyncio's in the log."""
+    port = free_port()
+    with (
+        probes(process, "127.0.0.1", port),
+        socket.create_connection(("127.0.0.1", port), 10) as client,
+    ):
+        assert status(port, "/livez") == 200
+    client.close()
+
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
+def _ended(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def test_a_port_in_use_and_a_foreign_address_are_named(port: int) -> None:

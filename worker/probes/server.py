@@ -1,7 +1,8 @@
 """Answers `GET /livez` and `GET /readyz` from a thread of its own, and tells the service manager the same.
 
 The thread sleeps until someone asks. What it may spend on clients is bounded: a few connections, a short
-head, two seconds each.
+head, two seconds each. Who holds one and asks nothing makes room for the next: else a few silent clients,
+which need no right, would have every process of the fleet restarted.
 """
 
 import asyncio
@@ -20,7 +21,9 @@ from worker.probes.process import ProcessProbe
 log = logging.getLogger(__name__)
 
 #: Connections at once, bytes of a request's head, and seconds for a request.
-MOST, LONGEST_HEAD, PATIENCE = 16, 4096, 2.0
+MOST, LONGEST_HEAD, PATIENCE = 64, 4096, 2.0
+#: Connections that are taken at once; so few that each is read before those that come then take its place.
+_TAKEN = 16
 _PHRASES = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
@@ -28,7 +31,7 @@ def listen(host: str, port: int) -> socket.socket:
     """Listen there. Raises InvalidSetting when that cannot be."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=MOST)
+        return socket.create_server((host, port), family=family, backlog=_TAKEN)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise InvalidSetting(
@@ -48,7 +51,8 @@ class ProbeServer:
         """Answer for this process, at a socket that listens already; without one, tell the manager alone."""
         self._probe = probe
         self._listener = listener
-        self._open = 0
+        #: The oldest first.
+        self._open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
@@ -73,20 +77,26 @@ class ProbeServer:
             await self._stopping.wait()
             return
         # Not in `async with`, which would wait for the connections that are open.
-        server = await asyncio.start_server(self._serve, sock=self._listener, limit=LONGEST_HEAD)
+        server = await asyncio.start_server(
+            self._serve, sock=self._listener, limit=LONGEST_HEAD, backlog=_TAKEN
+        )
         await self._stopping.wait()
         server.close()
+        tasks = list(filter(None, self._open))
+        for writer in self._open.values():
+            writer.transport.abort()
+        await asyncio.gather(*tasks)
 
     def _tell(self) -> None:
         self._probe.manager.tell_state(self._probe.not_live(), self._probe.not_ready())
         self._loop.call_later(self._probe.manager.interval, self._tell)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request; drop a connection that is one too many, or takes too long."""
-        if self._open >= MOST:
-            writer.transport.abort()
-            return
-        self._open += 1
+        """Answer one request; drop a connection that takes too long, and the oldest of too many."""
+        if len(self._open) >= MOST:
+            self._open.pop(next(iter(self._open))).transport.abort()
+        mine = asyncio.current_task()
+        self._open[mine] = writer
         try:
             async with asyncio.timeout(PATIENCE):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -96,7 +106,7 @@ class ProbeServer:
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             writer.transport.abort()
         finally:
-            self._open -= 1
+            self._open.pop(mine, None)
 
     def _response(self, head: bytes) -> bytes:
         method, path, *_ = [*head.split(b"\r\n", 1)[0].split(b" "), b"", b""]
