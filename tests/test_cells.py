@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from errno import EACCES
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,58 @@ def test_a_directory_that_is_not_valid_leaves_the_one_before(
         wait_until(noticed, "the mistake is logged")
 
     assert set(ids(servers["west"])) == {"1"}
+
+
+def test_a_directory_that_could_not_be_read_is_read_once_it_can(
+    servers: dict[str, RunningServer],
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The right to read it, given afterwards, changes neither its content nor its time."""
+    read_bytes = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path == directory:
+            raise PermissionError(EACCES, "Permission denied")
+        return read_bytes(path)
+
+    with CellPublisher(directory) as publisher:
+
+        def noticed() -> bool:
+            publisher.publish(event("1", "acme"))
+            return "Permission denied" in caplog.text
+
+        def moved() -> bool:
+            publisher.publish(event("2", "acme"))
+            return bool(ids(servers["east"]))
+
+        with monkeypatch.context() as patched:  # root, who runs the tests in CI, may read everything
+            patched.setattr(Path, "read_bytes", refused)
+            change(directory, tenants={})
+            wait_until(noticed, "that it cannot be read is logged")
+        wait_until(moved, "the new directory counts")
+
+    assert caplog.text.count("the directory of cells is not valid") == 1
+
+
+def test_a_renewed_url_is_followed(servers: dict[str, RunningServer], directory: Path) -> None:
+    """A password that has been renewed in its file is used before the old one ends; a half file is not."""
+    secret = directory.with_name("west.url")
+    with CellPublisher(directory) as publisher:
+        publisher.publish(event("before", "acme"))
+        secret.write_text("")
+        publisher._looked = 0.0  # noqa: SLF001 - as if a second had passed
+        publisher.publish(event("half", "acme"))
+        secret.write_text(servers["east"].url)
+
+        def followed() -> bool:
+            publisher.publish(event("behind", "acme"))
+            return bool(ids(servers["east"]))
+
+        wait_until(followed, "the new address counts")
+
+    assert ids(servers["west"])[:2] == ["before", "half"]
 
 
 def test_a_cell_that_is_away_does_not_stop_the_others(

@@ -12,6 +12,7 @@ with CellPublisher("cells.json") as publisher:
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -109,8 +110,9 @@ class CellDirectory(BaseModel):
 class CellPublisher:
     """Publishes each event in the cell of its tenant; as EventPublisher does, and to be used like it.
 
-    A change of the directory counts within a second; one that is not valid is logged, and the one before it
-    stays. While a cell is away, only the first batch waits for it; the other cells get their events.
+    A change of the directory, or of a file that holds a URL, counts within a second; one that is not valid is
+    logged, and what was before it stays, until it can be read. While a cell is away, only the first batch
+    waits for it; the other cells get their events.
     """
 
     def __init__(self, directory: str | Path, *, patience: float = 10.0) -> None:
@@ -120,8 +122,9 @@ class CellPublisher:
         """
         self._path = Path(directory)
         self._patience = patience
-        self._publishers: dict[str, tuple[Cell, EventPublisher]] = {}
+        self._publishers: dict[str, tuple[Cell, str, EventPublisher]] = {}
         self._stamp = self._stamped()
+        self._complaint = ""
         self._directory = CellDirectory.read(self._path)
         self._looked = time.monotonic()
 
@@ -141,7 +144,7 @@ class CellPublisher:
 
     def close(self) -> None:
         """Close the connections."""
-        for _, publisher in self._publishers.values():
+        for _, _, publisher in self._publishers.values():
             publisher.close()
         self._publishers = {}
 
@@ -184,25 +187,39 @@ class CellPublisher:
         cell = self._directory.cells[name]
         known = self._publishers.get(name)
         if known is not None and known[0] == cell:
-            return known[1]
-        made = EventPublisher(cell.broker_address(), patience=self._patience)
+            return known[2]
+        address = cell.broker_address()
+        made = EventPublisher(address, patience=self._patience)
         if known is not None:
-            known[1].close()
-        self._publishers[name] = (cell, made)
+            known[2].close()
+        self._publishers[name] = (cell, address, made)
         return made
 
     def _look_again(self) -> None:
         now = time.monotonic()
         if now - self._looked < _LOOK_EVERY:
             return
-        self._looked, stamp = now, self._stamped()
-        if stamp == self._stamp:
+        self._looked = now
+        self._forget_renewed()
+        stamp = self._stamped()
+        # What could not be read is tried again: a right that was missing, too many open files.
+        if stamp == self._stamp and not self._complaint:
             return
-        self._stamp = stamp
+        self._stamp, before, self._complaint = stamp, self._complaint, ""
         try:
             self._directory = CellDirectory.read(self._path)
         except InvalidSetting as error:
-            CELL_DIRECTORY_INVALID.log(log, error=str(error))
+            self._complaint = str(error)
+            if self._complaint != before:
+                CELL_DIRECTORY_INVALID.log(log, error=self._complaint)
+
+    def _forget_renewed(self) -> None:
+        """Close the connections by an address that its file has replaced: its password ends soon."""
+        for name, (cell, address, publisher) in list(self._publishers.items()):
+            with suppress(InvalidSetting):
+                if cell.broker_address() != address:
+                    publisher.close()
+                    del self._publishers[name]
 
     def _stamped(self) -> tuple[int, int, int] | None:
         try:
