@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from worker.integrations.integration import parse_integration
 from worker.ledger.api_keys import ApiKeyStore
+from worker.ledger.audit import find_records
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import upgrade_tables
@@ -23,6 +24,7 @@ from worker.ledger.tenants import (
     retire_tenant,
 )
 from worker.model.api_keys import Role
+from worker.model.audit import MOST_BYTES, AuditFilter
 from worker.model.errors import InvalidInput, NotFoundError, SiemError
 from worker.model.limits import DEFAULT_QUOTAS, Quotas
 from worker.vault.vault import Vault, new_key
@@ -161,3 +163,79 @@ def test_an_export_that_is_none_is_refused() -> None:
     for text, words in ((b"{", "is no export"), (b'{"format": "siem-tenant-2"}', re.escape("$.format"))):
         with pytest.raises(InvalidExport, match=words):
             read_export(text)
+
+
+def test_an_old_export_lets_no_key_open_that_was_revoked_here(
+    there: IntegrationStore, exported: ExportedTenant
+) -> None:
+    """Who revoked it had a reason; that the tenant was retired meanwhile is another matter."""
+    keys = ApiKeyStore(there.engine)
+    taken(there, exported)
+    keys.revoke(exported.api_keys[0].id)
+    retire_tenant(there.engine, "acme")
+
+    with pytest.raises(InvalidExport, match=f"{exported.api_keys[0].id} was revoked here; revoke it there"):
+        taken(there, exported)
+    assert keys.standing() == []
+    assert not there.get("int_first").enabled
+
+
+_CRAFTED = {
+    "times that no row takes": (("integrations", 0, "created_ms"), 10**19),
+    "times that no list shows": (("integrations", 0, "disabled_ms"), -1),
+    "marks that no list can read": (("integrations", 0, "secrets_set"), "not JSON"),
+    "marks of another form": (("integrations", 0, "secrets_set"), '{"token": [1, 2, 3, 4]}'),
+    "an id of a key that none has": (("api_keys", 0, "id"), "0123456789abcdef\n"),
+    "no digest": (("api_keys", 0, "digest"), "a" * 63 + "\n"),
+    "a name of no end": (("api_keys", 0, "name"), "n" * 201),
+    "a name that moves the cursor": (("api_keys", 0, "name"), "k\x1b[2J\u202e"),
+    "a tenant that cannot be printed": (("tenant_id",), "acme\n"),
+    "a tenant of no end": (("tenant_id",), "a" * 129),
+}
+
+
+@pytest.mark.parametrize("crafted", _CRAFTED)
+def test_what_no_cell_has_written_is_refused(exported: ExportedTenant, crafted: str) -> None:
+    """It would stay in the tables, and break the lists that show it."""
+    path, value = _CRAFTED[crafted]
+    document = msgspec.to_builtins(exported)
+    place = document
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+
+    with pytest.raises(InvalidExport, match=re.escape(f"$.{path[0]}")):
+        read_export(msgspec.json.encode(document))
+
+
+def test_an_export_with_the_same_id_twice_or_too_deep_is_refused(exported: ExportedTenant) -> None:
+    """Of two of one id, the second would take the place of the first."""
+    twice = msgspec.structs.replace(exported, integrations=exported.integrations[:1] * 2)
+    deep = b'{"format": "siem-tenant-1", "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+    with pytest.raises(InvalidExport, match="int_first is there twice"):
+        read_export(msgspec.json.encode(twice))
+    with pytest.raises(InvalidExport, match="is no export of a tenant"):
+        read_export(deep)
+
+
+def test_words_of_an_export_are_cleaned(there: IntegrationStore, exported: ExportedTenant) -> None:
+    """A reason is shown in lists and on pages."""
+    [first, *_] = exported.integrations
+    off = msgspec.structs.replace(first, disabled_reason="gone\x00\x1b[2J\n" + "x" * 9999)
+    taken(there, msgspec.structs.replace(exported, integrations=(off,)))
+    [reason] = [one.disabled_reason for one in there.of("acme").masked()]
+
+    assert reason is not None
+    assert reason.startswith("gone\\x00\\x1b[2J x")
+    assert len(reason) == 500
+
+
+def test_a_tenant_of_no_end_is_recorded_in_bounds(engine: Engine) -> None:
+    """The record of a command is made while the ledger is locked: it must come to an end."""
+    export_tenant(engine, "\n" + "x" * 20_000)
+    [record, *_] = find_records(engine, AuditFilter(), 9)
+
+    assert len(msgspec.json.encode(record)) <= MOST_BYTES
+    assert record.tenant_id is not None
+    assert record.tenant_id.isprintable()

@@ -153,10 +153,10 @@ def audit_record(  # noqa: PLR0913 - what a record consists of
             at_ms,
             action,
             Actor(actor.kind, *map(_name, msgspec.structs.astuple(actor)[1:])),
-            tenant_id,
+            _name(tenant_id),
             _name(subject),
             _name(subject_name),
-            integration_id,
+            _name(integration_id),
             tuple(changes),
             dict(details or {}),
         )
@@ -181,7 +181,8 @@ def _within_bounds(record: AuditRecord) -> AuditRecord:
             kept.append(Change(MARK, None, f"{left} more fields"))
         details = {name: _value(value, longest) for name, value in record.details.items()}
         found = msgspec.structs.replace(record, changes=tuple(kept), details=details)
-        if len(msgspec.json.encode(found)) <= MOST_BYTES:
+        # Without changes there is nothing left that could be shorter.
+        if len(msgspec.json.encode(found)) <= MOST_BYTES or not most:
             return found
         longest, most = (longest // 2, most) if longest > _SHORTEST else (longest, most // 2)
 

@@ -8,10 +8,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 from pydantic import SecretStr
 
 from worker.integrations.integration import Integration, secrets_in
 from worker.integrations.secrets import is_secret_readable, masked_url
+from worker.model.untrusted_json import DAMAGED
 
 #: Of a secret that is shorter than this, nothing is shown: two characters would be too much of it.
 SHORTEST_WITH_TAIL = 12
@@ -33,6 +35,8 @@ class SecretMark(NamedTuple):
 
 Marks = Mapping[str, SecretMark]
 
+_decode = msgspec.json.Decoder(dict[str, tuple[int | None, str | None]]).decode
+
 
 def marks_of(new: Integration, now_ms: int, old: Integration | None = None, noted: str | None = None) -> str:
     """Return the marks of all its secrets as JSON; one that is what it was before keeps its mark."""
@@ -50,6 +54,15 @@ def marks_of(new: Integration, now_ms: int, old: Integration | None = None, note
 def read_marks(noted: str | None) -> Marks:
     """Read what `marks_of` returned; nothing where nothing was noted."""
     return {path: SecretMark(*mark) for path, mark in json.loads(noted or "{}").items()}
+
+
+def are_marks(noted: str | None) -> bool:
+    """Whether `marks_of` may have returned this: to ask of what comes from elsewhere."""
+    try:
+        _decode(noted or "{}")
+    except DAMAGED:
+        return False
+    return True
 
 
 def marked(document: Mapping[str, Any], marks: Marks, opens: Callable[[str, str], bool]) -> dict[str, Any]:
