@@ -16,6 +16,7 @@ from typing import Any, Self
 import redis
 
 from tests.embedded_servers import ServerDied
+from tests.interop.programs import library_path, unpacked
 from tests.ports import free_port
 
 FILES = Path(__file__).parents[2] / "deploy" / "redis"
@@ -59,6 +60,14 @@ def uncommented(text: str, section: str) -> str:
     return begin + heading + _UNCOMMENTED.sub("", body) + mark + end
 
 
+def debian_redis(directory: Path) -> Path:
+    """Return a program that runs Debian's Redis, which has TLS; the test is skipped where it is not here."""
+    program = directory / "redis-server"
+    program.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={library_path()} exec {unpacked("redis-server")} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
 class ProductionRedis:
     """A server with deploy/redis; it ends with the `with` block."""
 
@@ -70,13 +79,20 @@ class ProductionRedis:
         sections: tuple[str, ...] = (),
         replaced: Mapping[str, str] | None = None,
         options: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
     ) -> None:
-        """Write its files, with these `sections` uncommented and these words `replaced`, and start it."""
+        """Write its files, with these `sections` uncommented and these words `replaced`, and start it.
+
+        What stands in `without` is left out of users.acl: a rule that this server does not know.
+        """
         directory.mkdir(parents=True)
         self.directory = directory
         self.port = free_port()
         self.users = directory / "users.acl"
-        self.users.write_text(filled(USERS))
+        acl = filled(USERS)
+        for rule in without:
+            acl = acl.replace(f" {rule}", "")
+        self.users.write_text(acl)
         text = filled(CONFIGURATION)
         for section in sections:
             text = uncommented(text, section)

@@ -1,5 +1,6 @@
 """deploy/redis on both servers: it starts only once filled in, and what its users may not do."""
 
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 import pytest
 import redis
+import trustme
 
 from tests.conftest import SERVERS
-from tests.deploy.redis_servers import CONFIGURATION, USERS, ProductionRedis, users
+from tests.deploy.redis_servers import CONFIGURATION, USERS, ProductionRedis, debian_redis, password, users
+from tests.interop.credentials import Credentials
 from tests.ports import free_port
 from worker.broker import keys
 from worker.broker.connection import send_command
@@ -160,3 +163,51 @@ def test_what_monitoring_needs_is_allowed(production: ProductionRedis) -> None:
         assert client.slowlog_len() >= 0
         assert client.latency_latest() == []
         assert client.dbsize() == 0
+
+
+@pytest.fixture(params=[*SERVERS, "debian"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ProductionRedis]:
+    """Give a server of its own to a test: each kind, and the Redis that the guide installs on Debian."""
+    ours = SERVERS.get(request.param)
+    binary = ours or debian_redis(tmp_path)
+    without = () if ours else ("+client|setinfo",)  # as the guide says
+    with ProductionRedis(binary, tmp_path / "redis", without=without) as running:
+        yield running
+
+
+def test_a_transaction_is_there_after_a_restart(fresh: ProductionRedis) -> None:
+    """Redis 7.0 and others read the file as `default`, and drop each transaction that it may not run."""
+    with fresh.client("siem") as client, client.pipeline(transaction=True) as transaction:
+        transaction.set("siem:one", "1").set("siem:two", "2").execute()
+    fresh.restart()
+    with fresh.client("siem") as client:
+        assert client.mget("siem:one", "siem:two") == ["1", "2"]
+
+
+def test_a_renewed_certificate_is_read_without_a_restart(tmp_path: Path) -> None:
+    """As guides/rotation.md says: connections that are open stay, new ones see the new certificate."""
+    ca, port = trustme.CA(), free_port()
+    credentials = Credentials(tmp_path, ca)
+    files = {
+        "redis.crt": credentials.certificate,
+        "redis.key": credentials.key,
+        "ca.crt": credentials.ca_file,
+    }
+    with ProductionRedis(
+        debian_redis(tmp_path),
+        tmp_path / "redis",
+        sections=("TLS",),
+        replaced={f"/etc/redis/tls/{name}": str(path) for name, path in files.items()},
+        options=("--tls-port", str(port)),
+        without=("+client|setinfo",),
+    ) as server:
+        url = f"rediss://siem:{password('siem')}@127.0.0.1:{port}/0?ssl_ca_certs={credentials.ca_file}"
+        with redis.Redis.from_url(url) as client, server.client("admin") as admin:
+            connection = client.client_id()
+            before = ssl.get_server_certificate(("127.0.0.1", port))
+            Credentials(tmp_path, ca)
+            admin.config_set("tls-cert-file", str(credentials.certificate))
+            after = ssl.get_server_certificate(("127.0.0.1", port))
+
+            assert before != after == credentials.certificate.read_text().replace("\r\n", "\n")
+            assert client.client_id() == connection

@@ -25,10 +25,11 @@ _LISTENS = "0A"
 
 def unpacked(program: str) -> Path:
     """Find the program; where it is not, the test is skipped, and says how to get it."""
-    path = PEERS / "usr" / "sbin" / program
-    if not path.is_file():
-        pytest.skip(f"{program} is not here: run .ci/peers, which brings it")
-    return path
+    for folder in ("sbin", "bin"):
+        path = PEERS / "usr" / folder / program
+        if path.is_file():
+            return path
+    pytest.skip(f"{program} is not here: run .ci/peers, which brings it")
 
 
 def library_path() -> str:

@@ -19,6 +19,8 @@ _OLDEST_POSTGRES = 140_000
 _MOST_LAG = 10
 #: On the host of Redis, so much of maxmemory has to be there: the fleet goes on beyond it.
 _MEMORY_ON_HOST = 1.25
+#: Off and with its rights: servers read the append-only file as this user, and may drop what it may not run.
+_DEFAULT_OFF = "set `user default off resetpass ~* &* +@all`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +106,13 @@ def _login(access: RedisAccess) -> PreflightCheck:
         return judge(
             "redis login",
             "Redis answers without a password: who reaches it can read and delete events",
-            "set `user default off` and a user with a password for the fleet, or requirepass",
+            f"{_DEFAULT_OFF} and a user with a password for the fleet, or requirepass",
         )
     if access.user == "default":
         return warned(
             "redis login",
             "the fleet signs in as the user `default`, as all others do who have its password",
-            "give the fleet, publishers and monitoring users of their own, and set `user default off`",
+            f"give the fleet, publishers and monitoring users of their own, and {_DEFAULT_OFF}",
         )
     return fit("redis login", f"Redis asks for a password; this is the user {access.user}")
 
