@@ -1,6 +1,7 @@
 """Redis fails over while a fleet works: it goes on by itself with the new master, and nothing is lost."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tests.receivers.hec import HecReceiver
 from tests.sentinel_servers import WatchedServers
 from tests.system.conftest import denial
 from tests.system.insistent import Insistent
+from worker.broker.connection import redis_client
+from worker.broker.heartbeat import Heartbeat, roles_alive
 from worker.broker.parking import Parking
 from worker.model.errors import BrokerUnavailable
 from worker.model.parking import Cap, ParkedChunk
@@ -58,6 +61,32 @@ def test_a_fleet_outlives_its_master(own: Fleet, servers: WatchedServers) -> Non
         assert alive == [None, None, None]
         assert said == {"router": (1, 1), "recorder": (1, 1), "worker": (1, 1)}
         assert [role for role in own.processes if "Traceback" in own.log(role)] == []
+
+
+def test_heartbeats_follow_the_master(own: Fleet, servers: WatchedServers) -> None:
+    """They come by a connection of their own, and without them a process that works counts as dead."""
+    with closing(redis_client(own.settings.broker_address())) as client:
+        heartbeat = Heartbeat(client, "router")
+        heartbeat.start()
+        wait_until(lambda: "router" in roles_alive(own.client), "there is a first one")
+        old = servers.master
+        old.kill()
+        wait_until(lambda: servers.master is not old, "there is a new master")
+        wait_until(lambda: not _forget(servers), "the copies of the last heartbeats are gone")
+        found = wait_until(lambda: _heartbeats(servers), "the new master gets heartbeats")
+        heartbeat.stop()
+
+        assert [key.split(b":")[2] for key in found] == [b"router"]
+
+
+def _heartbeats(servers: WatchedServers) -> list[bytes]:
+    with closing(servers.master.client()) as master:
+        return [key for key in master.keys("siem:alive:*") if isinstance(key, bytes)]
+
+
+def _forget(servers: WatchedServers) -> list[bytes]:
+    with closing(servers.master.client()) as master:
+        return [key for key in _heartbeats(servers) if not master.delete(key)]
 
 
 def test_a_master_that_comes_back_is_a_replica(own: Fleet, servers: WatchedServers) -> None:

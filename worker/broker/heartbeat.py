@@ -122,11 +122,18 @@ class Heartbeat:
                 self._beat()
         except BrokerUnavailable:
             HEARTBEAT_FAILED.log(log)
+            self._hang_up()
             return False
         except Exception:  # noqa: BLE001 - it is logged with its traceback
             # Without its heartbeats a process that works would count as dead.
             PROCESS_UNEXPECTED_ERROR.log(log, task="heartbeat", retry_in=EVERY, exc_info=True)
         return True
+
+    def _hang_up(self) -> None:
+        """Let the next sign go by a new connection: this one comes back to the same server for ever."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _beat(self) -> None:
         if self._connection is None:
