@@ -3,15 +3,19 @@
 Most tests install a tiny project from an index of their own; one installs the real one.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 
+from tests.fleet import wait_until
 from tests.project.package_index import PackageIndex
 
 TOP = Path(__file__).parents[2]
@@ -174,6 +178,61 @@ def test_wrong_arguments_are_explained(checkout: Checkout) -> None:
     nowhere = checkout.install("--rollback", str(checkout.prefix))
     assert nowhere.returncode == 1
     assert "there is no previous release" in nowhere.stderr
+
+
+@pytest.fixture
+def two_releases(checkout: Checkout) -> Checkout:
+    """Give a prefix with two releases that were not installed: 2.0 is in use, 1.0 the one before."""
+    for link, version in (("venv", "2.0"), ("previous", "1.0")):
+        commands = checkout.prefix / "releases" / version / "bin"
+        commands.mkdir(parents=True)
+        (commands / "siem").write_text(f"#!/bin/sh\necho {version}\n")
+        (commands / "siem").chmod(0o755)
+        (commands / "python").symlink_to(sys.executable)
+        (checkout.prefix / link).symlink_to(f"releases/{version}")
+    return checkout
+
+
+def test_who_is_killed_while_going_back_has_gone_back(two_releases: Checkout, tmp_path: Path) -> None:
+    """Between the two links: the release to go back to is never forgotten."""
+    move = tmp_path / "bin" / "mv"
+    move.parent.mkdir()
+    move.write_text(f'#!/bin/sh\n{shutil.which("mv")} "$@"\nkill -9 $PPID\n')
+    move.chmod(0o755)
+    killed = two_releases.install(
+        "--rollback", str(two_releases.prefix), PATH=f"{move.parent}:{os.environ['PATH']}"
+    )
+    again = two_releases.install("--rollback", str(two_releases.prefix))
+
+    assert killed.returncode == -SIGKILL
+    assert two_releases.installed() == "1.0"
+    assert again.returncode == 1
+    assert "there is no previous release" in again.stderr
+
+
+def test_going_back_waits_for_who_installs(two_releases: Checkout) -> None:
+    """Else the one's links come between the other's."""
+    held = os.open(two_releases.prefix / "releases", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with ThreadPoolExecutor() as pool:
+            back = pool.submit(two_releases.install, "--rollback", str(two_releases.prefix))
+            try:
+                wait_until(lambda: _waits_for(held), "it waits for the lock")
+                before = two_releases.installed()
+            finally:
+                fcntl.flock(held, fcntl.LOCK_UN)
+            assert back.result().returncode == 0
+    finally:
+        os.close(held)
+
+    assert (before, two_releases.installed()) == ("2.0", "1.0")
+
+
+def _waits_for(held: int) -> bool:
+    """Whether a process waits for the lock on this open file, by what the kernel says."""
+    inode = f":{os.fstat(held).st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
 
 
 def test_a_prefix_that_cannot_be_used_is_named(checkout: Checkout, tmp_path: Path) -> None:
