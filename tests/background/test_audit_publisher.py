@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from tests.audit_trail import trail
 from tests.embedded_servers import VALKEY, start_server
@@ -15,13 +16,13 @@ from worker.broker import keys
 from worker.broker.audit import AuditInbox, AuditStream
 from worker.broker.connection import Client, redis_client
 from worker.broker.locks import LeaderLock
-from worker.ledger.audit import AuditTrail, record_alone
+from worker.ledger.audit import AuditTrail, audit, record_alone
 from worker.ledger.engine import Ledger, open_ledger
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.model.audit import Action, Actor, ActorKind, audit_record
 from worker.model.errors import BrokerUnavailable
 from worker.vault.vault import Vault, new_key
-from worker.views.audit import stream_document
+from worker.views.audit import actor_words, stream_document
 
 _ACTOR = Actor(ActorKind.CLI, user="alice", host="bastion")
 _PROOFS = Vault([new_key()]).proofs
@@ -81,6 +82,20 @@ def test_each_record_is_published_in_its_order_once(rig: Rig) -> None:
     assert rig.published()[-1]["actor"]["host"] == "bastion"
     assert rests[0] == 0.0
     assert rests[2] > 0
+
+
+@pytest.mark.parametrize("document", ["", "{", "[]", '{"actor":1}', "[" * 99_999])
+def test_a_damaged_record_holds_up_no_other(rig: Rig, document: str) -> None:
+    """It is published with what is known of it, and shown in lists."""
+    rig.act(3)
+    [_, _, damaged, _] = rig.recorded()
+    with rig.engine.begin() as connection:
+        connection.execute(update(audit).where(audit.c.id == damaged).values(document=document))
+    rig.publisher().step()
+
+    assert [one["id"] for one in rig.published()] == rig.recorded()
+    assert rig.published()[2]["actor"]["kind"] == "unknown"
+    assert actor_words(trail(rig.engine)[1].actor) == "unknown"
 
 
 def test_a_record_outlives_the_absence_of_redis(rig: Rig) -> None:

@@ -64,6 +64,10 @@ RECORDS: dict[str, tuple[AuditFilter, str | None]] = {
     "records of a tenant since": (AuditFilter(tenant_id="ours", since_ms=NOON), None),
     "records of an integration": (AuditFilter(integration_id="int_a"), _RECORD),
     "records of a key": (AuditFilter(key_id="0123456789abcdef"), _RECORD),
+    "records of a tenant of an action": (
+        AuditFilter(tenant_id="ours", action=Action.INTEGRATION_DELETED),
+        _RECORD,
+    ),
     "records of an action": (AuditFilter(action=Action.INTEGRATION_DELETED), _RECORD),
 }
 QUESTIONS |= {
@@ -191,3 +195,15 @@ def test_letters_that_wait_are_counted_by_their_integration(filled: Engine) -> N
     assert "dead_letters_waiting" in str(plan)
     assert before == {"int_a": 1, "int_b": 1}
     assert waiting_by_integration(filled) == {"int_a": 1}
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_what_is_rare_in_a_tenant_is_found_at_once(filled: Engine) -> None:
+    """By tenant and action together: each alone may have millions of records."""
+    question = QUESTIONS["records of a tenant of an action"]
+
+    assert [
+        line
+        for line in plan_of(filled, question)
+        if "audit_of_tenant_action (tenant_id=? AND action=?" in line
+    ]

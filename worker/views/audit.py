@@ -106,6 +106,8 @@ def actor_words(actor: Actor) -> str:
         return "the fleet"
     if actor.kind == ActorKind.CLI:
         return f"{actor.user}@{actor.host}" if actor.user else "operator"
+    if actor.key_id is None and actor.kind not in list(ActorKind):
+        return actor.kind
     door = "" if actor.kind == ActorKind.API else f"{actor.kind}, "
     from_where = f" from {actor.address}" if actor.address else ""
     return f"{actor.key_name or 'key'} ({door}{actor.key_id}){from_where}"

@@ -29,6 +29,7 @@ def upgrade() -> None:
     op.create_index("audit_of_integration", "audit", ["integration_id", "id"])
     op.create_index("audit_of_key", "audit", ["key_id", "id"])
     op.create_index("audit_of_action", "audit", ["action", "id"])
+    op.create_index("audit_of_tenant_action", "audit", ["tenant_id", "action", "id"])
     op.create_table("audit_outbox", sa.Column("record_id", _ID, primary_key=True))
 
 
