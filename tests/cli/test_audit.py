@@ -1,9 +1,10 @@
 """Every command that changes something leaves one record, by whom and where; and `siem audit` shows it."""
 
-import getpass
 import itertools
 import json
+import os
 import platform
+import pwd
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from worker.vault.vault import new_key
 
 OLD, NEW = new_key(), new_key()
 _SECRET = "hush-hush-hush"
+_USER = pwd.getpwuid(os.getuid()).pw_name
 _URL = "https://hook.example.com/in"
 _numbers = itertools.count(1)
 #: What only reads, publishes events, or runs until it is ended.
@@ -213,7 +215,7 @@ def test_every_command_that_changes_something_leaves_one_record(
             assert ran.code in ({0, 1} if way.action is Action.INTEGRATION_TESTED else {0}), ran.err
             assert (record.action, record.actor.kind) == (way.action, "cli")
             assert record.actor.user is not None
-            assert record.actor.user.split(" ")[0] == getpass.getuser()
+            assert record.actor.user.split(" ")[0] == _USER
             assert record.actor.host == platform.node()
     assert _SECRET not in raw_table(own.engine)
 
@@ -240,7 +242,7 @@ def test_the_table_and_the_document(own: Fleet) -> None:
     ).json
 
     assert "paused: no → yes" in shown.out
-    assert f"{getpass.getuser()}" in shown.out
+    assert _USER in shown.out
     assert [one["action"] for one in whole] == ["integration.paused", "integration.created"]
     assert [*first["items"], *second["items"]] == whole
     assert second["next"] is None
@@ -252,7 +254,7 @@ def test_the_table_and_the_document(own: Fleet) -> None:
 
 
 def test_names_reach_no_terminal(own: Fleet) -> None:
-    """A user of the operating system may be called anything; the record and the table have codes for it."""
+    """A variable may name any user: the record has that of the process, and codes for what it is told."""
     hostile = "\x1b[31mroot\x9b2J\u202e"
     environment = {**own.environment, "LOGNAME": hostile, "SUDO_USER": hostile}
     call(environment, "api-keys", "create", "--name", "made")
@@ -260,6 +262,7 @@ def test_names_reach_no_terminal(own: Fleet) -> None:
     [record] = [one for one in trail(own.engine) if one.action == "api_key.created"]
 
     assert record.actor.user is not None
+    assert record.actor.user.startswith(f"{_USER} (sudo by ")
     assert record.actor.user.isprintable()
     assert all(char.isprintable() or char == "\n" for char in shown.out)
     assert "sudo by" in shown.out
@@ -282,7 +285,7 @@ def test_a_revocation_without_the_database_is_recorded_once_it_is_back(own: Flee
 
     assert (ran.code, again.code) == (0, 0), ran.err
     assert len(revoked) == 1
-    assert revoked[0].actor.user == getpass.getuser()
+    assert revoked[0].actor.user == _USER
     assert revoked[0].subject_name == "lost"
 
 

@@ -6,8 +6,8 @@ import platform
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
-from getpass import getuser
 from pathlib import Path
+from pwd import getpwuid
 
 from worker.background.doctor import StepReport, examine_keys
 from worker.background.reach import held_connections, reach_of
@@ -175,10 +175,13 @@ def _publish_one(store: IntegrationStore, integration_id: str) -> bool:
 
 
 def operator() -> Actor:
-    """Return who runs this command, as the audit trail names them; behind `sudo`, who has called that."""
+    """Return who runs this command, as the audit trail names them; behind `sudo`, who has called that.
+
+    By the user of the process: LOGNAME and USER are what anyone sets them to.
+    """
     try:
-        user = getuser()
-    except (KeyError, OSError):
+        user = getpwuid(os.getuid()).pw_name
+    except KeyError:
         user = str(os.getuid())
     caller = os.environ.get("SUDO_USER")
     user = f"{user} (sudo by {caller})" if caller else user
