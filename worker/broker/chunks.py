@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from worker.broker.chunk_traces import TRACES
 from worker.broker.packing import checksum, unpack_chunk
 from worker.model.batches import SETTLED
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
@@ -41,7 +42,8 @@ class UnreadableChunk(SiemError):
 class StoredChunk:
     """An entry of a backlog: `n`, `bytes`, `events` and `crc`, in this order, each behind its name.
 
-    An earlier release wrote no `crc`. `lane` is `urgent` or `bulk`.
+    An earlier release wrote no `crc`. `traces` may follow (`worker.broker.chunk_traces`). `lane` is `urgent`
+    or `bulk`.
     """
 
     lane: str
@@ -58,6 +60,11 @@ class StoredChunk:
         """How many events there should be; None if damage left no such number."""
         count = number_in(self._field(1))
         return count if count is not None and 1 <= count <= MOST_EVENTS else None
+
+    @property
+    def traces(self) -> bytes:
+        """The spans of its events, packed (`worker.broker.chunk_traces`); empty if none is traced."""
+        return self.fields[9] if len(self.fields) > 9 and self.fields[8] == TRACES else b""  # noqa: PLR2004 - places
 
     def events(self) -> list[QueuedEvent]:
         """Read the events. Raises UnreadableChunk."""

@@ -57,6 +57,7 @@ class Claimed:
             probing=bool(probing),
             suspects=int(suspects),
             lost_alone=int(alone),
+            traces=reading.traces,
         )
         return cls(batch, reading.request_counts, reading.unreadable)
 
@@ -81,6 +82,7 @@ class _Reading:
     def __init__(self, chunks: Sequence[StoredChunk], request_counts: bytes) -> None:
         self.events: list[QueuedEvent] = []
         self.readable: list[StoredChunk] = []
+        self.traces: list[tuple[int, int, bytes]] = []
         self.unreadable: list[_Unreadable] = []
         found = [_read(chunk) for chunk in chunks]
         lengths = [
@@ -95,6 +97,8 @@ class _Reading:
             counts = known[at : at + length]
             at += length
             if isinstance(one, list):
+                if traces := chunk.traces:
+                    self.traces.append((len(self.events), len(one), traces))
                 self.events += one
                 self.readable.append(chunk)
                 self.request_counts += counts

@@ -9,6 +9,7 @@ import msgspec
 import redis
 
 from worker.broker import keys
+from worker.broker.chunk_traces import TRACES
 from worker.broker.clocks import any_ahead, received_ms
 from worker.broker.connection import broker_errors, joined_script, script_text, send_command
 from worker.broker.oom import ALLOW_OOM, execute_when_full, flat, has_room
@@ -20,6 +21,7 @@ from worker.model.deliveries import DeadLetter
 from worker.model.errors import BrokerFull, InvalidEvent
 from worker.model.events import QueuedEvent
 from worker.model.invalid_events import salvage_event
+from worker.model.trace_context import TRACEPARENT, TraceContext, parse_traceparent
 
 #: Counts on while the machine is suspended, where the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -53,18 +55,23 @@ class IngressEntry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class RoutedChunk:
-    """Events that go together into one lane of several integrations' backlogs."""
+    """Events that go together into one lane of several integrations' backlogs.
+
+    `traces` says which of them are traced (`worker.broker.chunk_traces`); empty if none is.
+    """
 
     integration_ids: Sequence[str]
     urgent: bool
     events: list[QueuedEvent]
+    traces: bytes = b""
 
 
 @dataclass(slots=True)
 class RoutingResult:
     """What becomes of the entries that were read: routed chunks, dead letters, or nothing.
 
-    `volumes` counts all events by type and tenant.
+    `volumes` counts all events by type and tenant. `contexts` are the spans that published them, each once,
+    as far as they are traced; `began_ns` is then when routing began.
     """
 
     routed_chunks: list[RoutedChunk] = field(default_factory=list)
@@ -72,12 +79,14 @@ class RoutingResult:
     unwanted: int = 0
     volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
     done: list[bytes] = field(default_factory=list)
+    contexts: list[TraceContext] = field(default_factory=list)
+    began_ns: int = 0
 
     def weight(self) -> int:
         """Count the bytes of events that the hand-over will send to Redis, dead letters included."""
         wanted = sum(
-            len(routed_chunk.integration_ids) * sum(len(event.raw) for event in routed_chunk.events)
-            for routed_chunk in self.routed_chunks
+            len(one.integration_ids) * (len(one.traces) + sum(len(event.raw) for event in one.events))
+            for one in self.routed_chunks
         )
         return wanted + sum(len(event.raw) for dead in self.dead for event in dead.events)
 
@@ -171,6 +180,15 @@ def event_field(fields: list[bytes]) -> bytes | None:
     return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"event")
 
 
+def traceparent_field(fields: list[bytes]) -> TraceContext | None:
+    """Return the span that published an entry, if it was sampled; None for whatever else stands there."""
+    if len(fields) <= 2:  # noqa: PLR2004 - a name and a value are those of the event
+        return None
+    value = dict(zip(fields[::2], fields[1::2], strict=False)).get(TRACEPARENT)
+    context = parse_traceparent(value) if value else None
+    return context if context is not None and context.sampled else None
+
+
 def ingress_entries(client: redis.Redis, entries: Iterable[Entry]) -> list[IngressEntry]:
     """Return what stands in these entries of the ingress stream. Raises BrokerUnavailable."""
     found = list(entries)
@@ -198,8 +216,10 @@ def append(pipeline: "redis.client.Pipeline", routed_chunk: RoutedChunk) -> None
     count = len(routed_chunk.events)
     size = sum(len(event.raw) for event in routed_chunk.events)
     lane = keys.urgent if routed_chunk.urgent else keys.bulk
-    # The scripts that claim a batch rely on this order of fields.
-    fields = ("n", count, "bytes", size, "events", packed, "crc", crc)
+    # The scripts that claim a batch rely on this order of fields, and pass over what follows.
+    fields: tuple[str | int | bytes, ...] = ("n", count, "bytes", size, "events", packed, "crc", crc)
+    if routed_chunk.traces:
+        fields = (*fields, TRACES, routed_chunk.traces)
     for integration_id in routed_chunk.integration_ids:
         send_command(pipeline, "XADD", lane(integration_id), "*", *fields)
         pipeline.hincrby(keys.state_key(integration_id), "backlog_events", count)

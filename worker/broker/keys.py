@@ -2,10 +2,12 @@
 
 | key                          | type   | holds                                                          |
 |------------------------------|--------|----------------------------------------------------------------|
-| `siem:events`                | stream | ingress: field `event`, one JSON object; group `router`        |
+| `siem:events`                | stream | ingress: field `event`, one JSON object; group `router`.       |
+|                              |        | Optional: `traceparent`, the span that published it (W3C)      |
 | `siem:backlog:<id>:urgent`   | stream | chunks of events for one integration; group `delivery`, whose  |
 | `siem:backlog:<id>:bulk`     |        | consumers are the slots. Fields `n`, `bytes`, `events` (packed),|
-|                              |        | `crc` (CRC-32 of these bytes)                                  |
+|                              |        | `crc` (CRC-32 of these bytes); if any of the events is traced, |
+|                              |        | `traces` (`worker.broker.chunk_traces`)                        |
 | `siem:state:<id>`            | hash   | limits and counts of one integration: `slots`, `batch_events`, |
 |                              |        | `batch_bytes`, `revision` (of its document here), `held` (1:   |
 |                              |        | nothing is claimed), `backlog_events` (not yet settled),       |
@@ -123,7 +125,8 @@ code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:event
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
 `siem:api-keys*` are of release 0.2.0; `siem:integrations:changes`, `siem:idempotency:of:*`,
 `siem:drafts:of:*`, `siem:audit*`, `siem:certificates`, `siem:events:aside*`, `siem:events:renumbered` and
-`siem:tenants:full` came later. Of a heartbeat, 0.1.0 reads the role up to the first colon, and the last word
+`siem:tenants:full` came later, as did the field `traceparent` and the last pair of a chunk, `traces`.
+Of a heartbeat, 0.1.0 reads the role up to the first colon, and the last word
 of the value. `tests/upgrades` tries both directions.
 """
 

@@ -26,7 +26,8 @@ class Batch:
     or empty when it is gone. `urgent` and `bulk` are the ids of the stream entries that hold the events.
     `probing` is whether it tries a destination whose breaker is open. After three workers died with it, no
     more than `suspects` of its events are sent together (0: all may be); `lost_alone` counts the workers that
-    died with the first of them alone.
+    died with the first of them alone. `traces` has for each chunk with traced events the place of its first
+    event, how many it has, and their spans, packed (`worker.broker.chunk_traces`).
     """
 
     order: WorkOrder
@@ -41,6 +42,7 @@ class Batch:
     probing: bool = False
     suspects: int = 0
     lost_alone: int = 0
+    traces: Sequence[tuple[int, int, bytes]] = ()
 
     def elapsed_ms(self) -> int:
         """Return how long ago it was claimed."""
