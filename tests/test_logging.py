@@ -26,7 +26,6 @@ HARMLESS = {
     "concurrent",  # exceptions of callbacks
     "dotenv",  # a file `.env` that cannot be parsed
     "fastapi",  # nothing that this release logs
-    "opentelemetry",  # used by redis-py, if it is there
     "psycopg",  # WARNING: a connection that could not be closed
     "pydantic_settings",  # nothing that this release logs
     "socks",  # DEBUG: proxies, which we use none of

@@ -55,6 +55,7 @@ from worker.pipeline.fair_delivery import GO_ON, FairDelivery
 from worker.pipeline.task_report import TaskReport
 from worker.pipeline.thread_shares import ThreadShares, pool_size
 from worker.settings import Settings, settings
+from worker.tracing import WORKER, close_tracing, open_tracing
 from worker.transports.budget import BUDGET, raise_descriptor_limit, threads_within
 from worker.transports.syslog.stream import watch_to_the_end
 from worker.vault.documents import open_document
@@ -144,8 +145,7 @@ def _client() -> Client:
 @cache
 def delivery_worker(kind: str) -> DeliveryWorker:
     """Make the process's delivery worker for one type of destination, when its first order comes."""
-    config, client = settings(), _client()
-    vault = open_vault(config)
+    config, client, vault = settings(), _client(), open_vault(settings())
     made = DeliveryWorker(
         Backlog(client, Timing.of(config)),
         sender_opener(
@@ -159,6 +159,7 @@ def delivery_worker(kind: str) -> DeliveryWorker:
         kind,
         Timeouts(config.send_deadline, config.lease, config.retry_backoff),
         _fair().go_on,
+        open_tracing(WORKER, enabled=config.tracing),
     )
     _delivery_workers.append(made)
     return made
@@ -173,10 +174,7 @@ celery_worker.install_node_names()
 celery_probes.install_probes(max(GO_ON))
 clean_records()
 quiet_libraries()
-
 _delivery_worker_lock = threading.Lock()
-
-
 _shares = ThreadShares(_threads(settings()))
 
 
@@ -227,9 +225,10 @@ _ending = threading.Event()
 
 @worker_init.connect
 def _refuse_to_start(**_: Any) -> None:
-    """End at once if no worker can work with this Redis, or with these keys."""
+    """End at once if no worker can work with this Redis, these keys, or these settings of tracing."""
     with celery_worker.ended_in_words():
         open_vault(settings())
+        open_tracing(WORKER, enabled=settings().tracing)
         refuse_unfit(redis_client(settings().broker_address()), settings().redis_accept)
 
 
@@ -298,3 +297,4 @@ def _close_notify(**_: Any) -> None:
     watch_to_the_end()
     for one in _delivery_workers:
         one.close()
+    close_tracing()

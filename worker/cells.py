@@ -115,13 +115,14 @@ class CellPublisher:
     waits for it; the other cells get their events.
     """
 
-    def __init__(self, directory: str | Path, *, patience: float = 10.0) -> None:
+    def __init__(self, directory: str | Path, *, patience: float = 10.0, tracing: bool = False) -> None:
         """Read the directory. An absence of a cell's Redis of up to `patience` seconds is waited out.
 
-        Raises InvalidSetting.
+        `tracing` is as of EventPublisher. Raises InvalidSetting.
         """
         self._path = Path(directory)
         self._patience = patience
+        self._tracing = tracing
         self._publishers: dict[str, tuple[Cell, str, EventPublisher]] = {}
         self._stamp = self._stamped()
         self._complaint = ""
@@ -189,7 +190,7 @@ class CellPublisher:
         if known is not None and known[0] == cell:
             return known[2]
         address = cell.broker_address()
-        made = EventPublisher(address, patience=self._patience)
+        made = EventPublisher(address, patience=self._patience, tracing=self._tracing)
         if known is not None:
             known[2].close()
         self._publishers[name] = (cell, address, made)

@@ -29,6 +29,7 @@ QUIET = {
     "charset_normalizer": logging.WARNING,  # DEBUG: guesses about the text of answers
     "flower": logging.INFO,  # DEBUG: each event of a worker
     "kombu": logging.INFO,  # DEBUG: whole messages; as Celery
+    "opentelemetry": logging.CRITICAL,  # a line for each export that failed, which we report once
     "python_multipart": logging.WARNING,  # DEBUG: the bytes of forms, which may hold a secret
     "redis": logging.WARNING,  # DEBUG: each operation that failed
     "requests": logging.WARNING,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 
@@ -16,6 +16,10 @@ from worker.broker.connection import redis_client
 from worker.broker.ingress_writer import add_events
 from worker.model.errors import BrokerUnavailable, InvalidEvent
 from worker.model.event_decoder import accept_event, to_publish
+from worker.tracing import application_tracing
+
+if TYPE_CHECKING:
+    from worker.tracing.spans import Tracing
 
 #: Events of one round trip to Redis.
 PIPELINE = 500
@@ -35,10 +39,15 @@ class EventPublisher:
     event may then travel twice, with the same id.
     """
 
-    def __init__(self, redis_url: str, *, patience: float = 10.0) -> None:
-        """Publish to that Redis; an absence of up to `patience` seconds is waited out."""
+    def __init__(self, redis_url: str, *, patience: float = 10.0, tracing: bool = False) -> None:
+        """Publish to that Redis; an absence of up to `patience` seconds is waited out.
+
+        With `tracing`, what is published is a span of the application's OpenTelemetry, below its current one;
+        the fleet goes on with it if it is sampled, and if it runs with SIEM_TRACING.
+        """
         self._client = redis_client(redis_url)
         self.patience = patience
+        self._tracing: Tracing | None = application_tracing() if tracing else None
 
     def publish(self, event: Mapping[str, Any] | bytes) -> str:
         """Publish one event, as an object or as its JSON; return the id of its entry.
@@ -78,20 +87,28 @@ class EventPublisher:
         self.close()
 
     def _send(self, window: list[bytes | InvalidEvent]) -> Iterator[Receipt]:
-        answers = iter(self._publish_waiting([raw for raw in window if isinstance(raw, bytes)]))
+        answers = iter(self._publish([raw for raw in window if isinstance(raw, bytes)]))
         for one in window:
             if isinstance(one, InvalidEvent):
                 yield Receipt(None, one)
             else:
                 yield _receipt(next(answers))
 
-    def _publish_waiting(self, raws: list[bytes]) -> list[bytes | Exception]:
+    def _publish(self, raws: list[bytes]) -> list[bytes | Exception]:
+        if self._tracing is None or not raws:
+            return self._publish_waiting(raws)
+        with self._tracing.publish(len(raws)) as span:
+            answers = self._publish_waiting(raws, span.header)
+            span.answered(answers)
+            return answers
+
+    def _publish_waiting(self, raws: list[bytes], traceparent: bytes = b"") -> list[bytes | Exception]:
         """Publish; while Redis is away, try again until patience ends."""
         deadline = time.monotonic() + self.patience
         pause = 0.05
         while raws:
             try:
-                return add_events(self._client, raws)
+                return add_events(self._client, raws, traceparent)
             except BrokerUnavailable as error:
                 if time.monotonic() + pause >= deadline:
                     return [error] * len(raws)

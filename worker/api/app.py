@@ -133,6 +133,8 @@ def create_app(resources: Resources) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # Its own would record queries and tracebacks, and export them if the environment says so.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.resources = resources
     app.state.process = api_process(resources.outages.dependencies)

@@ -4,8 +4,9 @@ Needs no database: a key that was recognised opens while it is away. Threads of 
 Redis that hangs does not hold up other requests.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
@@ -27,6 +28,9 @@ from worker.model.api_keys import ApiKey
 from worker.model.errors import BrokerUnavailable
 from worker.model.events import EventType
 from worker.views.publishing import MAX_LINE_ERRORS, PublicationDocument, publication_document
+
+if TYPE_CHECKING:
+    from worker.tracing.spans import OpenSpan, Tracing
 
 router = APIRouter(tags=["events"])
 
@@ -78,11 +82,20 @@ class _Sent:
     encoding: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Traced:
+    """A request that is traced, and its span."""
+
+    tracing: "Tracing"
+    span: "OpenSpan"
+
+
 class _Publication:
     """Events on their way into Redis: `accepted` is how many it has said to have."""
 
-    def __init__(self, judged: ValidatedLines) -> None:
+    def __init__(self, judged: ValidatedLines, traced: "_Traced | None") -> None:
         self.judged = judged
+        self._traced = traced
         self.accepted = 0
         self._missed: int | None = 0
 
@@ -91,13 +104,21 @@ class _Publication:
         events = self.judged.events
         for start in range(0, len(events), WINDOW):
             self._missed = start
-            answers = add_events(client, events[start : start + WINDOW])
+            answers = self._add(client, events[start : start + WINDOW])
             errors = [place for place, answer in enumerate(answers) if isinstance(answer, Exception)]
             self.accepted += len(answers) - len(errors)
             if errors:
                 self._missed = start + errors[0]
                 raise _unavailable(answers[errors[0]])
         self._missed = None
+
+    def _add(self, client: Client, events: Sequence[bytes]) -> list[bytes | Exception]:
+        if self._traced is None:
+            return add_events(client, events)
+        with self._traced.tracing.publish(len(events), self._traced.span.inside) as span:
+            answers = add_events(client, events, span.header)
+            span.answered(answers)
+            return answers
 
     def document(self) -> dict[str, Any]:
         """Return how far it came, as the answer says it."""
@@ -138,8 +159,27 @@ async def publish_events(
         _kind(request.headers.get("content-type", "")),
         request.headers.get("content-encoding", "").strip().lower(),
     )
+    if resources.tracing is None:
+        return await _in_pool(resources, caller, idempotency_key, sent)
+    names = "traceparent", "tracestate"
+    with resources.tracing.serve(request.url.path, *map(request.headers.getlist, names)) as span:
+        span.set({"siem.tenant.id": caller.tenant_id})
+        traced = _Traced(resources.tracing, span)
+        try:
+            found: Response | Problem = await _in_pool(resources, caller, idempotency_key, sent, traced)
+        except Problem as problem:
+            found = problem
+        span.answer(found.status if isinstance(found, Problem) else found.status_code)
+    if isinstance(found, Problem):
+        raise found
+    return found
+
+
+async def _in_pool(
+    resources: Resources, caller: ApiKey, key: str | None, sent: _Sent, traced: _Traced | None = None
+) -> Response:
     try:
-        return await PUBLISHING.run(caller.tenant_id, _publish, resources, caller, idempotency_key, sent)
+        return await PUBLISHING.run(caller.tenant_id, _publish, resources, caller, key, sent, traced)
     except PoolFull as full:
         raise _no_room(full, caller) from None
 
@@ -172,8 +212,10 @@ def _kind(content_type: str) -> str:
     return kind
 
 
-def _publish(resources: Resources, caller: ApiKey, key: str | None, sent: _Sent) -> Response:
-    publication = _Publication(_judged(sent, caller.tenant_id, resources.config.api_body_bytes))
+def _publish(
+    resources: Resources, caller: ApiKey, key: str | None, sent: _Sent, traced: _Traced | None
+) -> Response:
+    publication = _Publication(_judged(sent, caller.tenant_id, resources.config.api_body_bytes), traced)
 
     def do(_leave: object) -> Response:
         resources.ownership.require()

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from worker.api.access import Access
@@ -33,9 +33,13 @@ from worker.model.allowed_networks import AllowedNetworks
 from worker.model.audit import FLEET, Actor
 from worker.model.errors import LedgerUnavailable, SchemaOutdated
 from worker.settings import Settings
+from worker.tracing import API, open_tracing
 from worker.transports.check_guards import address_warning
 from worker.vault.masking import MaskedIntegration
 from worker.vault.vault import Vault, open_vault
+
+if TYPE_CHECKING:
+    from worker.tracing.spans import Tracing
 
 #: How long to go on without the ledger's id before the database is asked again, in seconds.
 ASK_AGAIN = 30.0
@@ -97,6 +101,7 @@ class Resources:
     ownership: Ownership = field(repr=False)
     outages: OutageLog = field(repr=False)
     full_tenants: FullTenants = field(repr=False)
+    tracing: "Tracing | None" = field(default=None, repr=False)
 
     @classmethod
     def of(cls, config: Settings) -> Self:
@@ -117,6 +122,7 @@ class Resources:
             ownership=ownership,
             outages=outages,
             full_tenants=FullTenants(client),
+            tracing=open_tracing(API, enabled=config.tracing, begins=True),
         )
 
     def integrations_of(self, tenant_id: str, by: Actor = FLEET) -> IntegrationStore:

@@ -25,6 +25,7 @@ from worker.model.log_events import API_STARTED_WITHOUT_DATABASE, PROCESS_STOPPE
 from worker.pages.app import add_pages
 from worker.probes.server import probes
 from worker.settings import API_URL_FILE
+from worker.tracing import closing_tracing
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def api() -> None:
     with (
         closing(bind_socket(config)) as listener,
         closing(client),
+        closing_tracing(),
         probes(process, config.probe_host, config.probe_port),
     ):
         _leave_address(config.data_dir / API_URL_FILE, listener_url(listener))

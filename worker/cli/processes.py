@@ -63,6 +63,7 @@ from worker.pipeline.sweeper import Sweeper
 from worker.probes.process import ProcessProbe
 from worker.probes.server import probes
 from worker.settings import Settings
+from worker.tracing import ROUTER, close_tracing, open_tracing
 from worker.vault.vault import open_vault
 from worker.views.audit import stream_document
 
@@ -83,7 +84,8 @@ def route() -> None:
     backlog = Backlog(redis_client(config.broker_address()), Timing.of(config))
     client = redis_client(config.broker_address())
     ingress = Ingress(client, str(process_identity()), config.claim_idle)
-    router = Router(ingress, backlog, Snapshot(client), issue_order, IngressAhead(client))
+    tracing = open_tracing(ROUTER, enabled=config.tracing)
+    router = Router(ingress, backlog, Snapshot(client), issue_order, IngressAhead(client), tracing)
     sweeper = _sweeper(config, issue_order)
     with (
         _process("router", config) as (stopping, dependencies, process),
@@ -231,16 +233,10 @@ def _cleanup(config: Settings, engine: Ledger, claim: LedgerClaim) -> Cleanup:
 
 def _sweeper(config: Settings, issue: Issue) -> Sweeper:
     client = redis_client(config.broker_address())
-    parking = Parking(client, config.cap)
-    return Sweeper(
-        Backlog(client, Timing.of(config)),
-        parking,
-        BacklogBudget(client, parking, config.waiting_bytes),
-        Snapshot(client),
-        Housekeeping(client),
-        issue,
-        config.sweep_interval,
-    )
+    backlog, parking = Backlog(client, Timing.of(config)), Parking(client, config.cap)
+    budget = BacklogBudget(client, parking, config.waiting_bytes)
+    house = Snapshot(client), Housekeeping(client)
+    return Sweeper(backlog, parking, budget, *house, issue, config.sweep_interval)
 
 
 def _await_ledger(engine: Ledger, stopping: threading.Event, dependencies: Dependencies) -> str | None:
@@ -296,4 +292,5 @@ def _process(
             # A main thread that fails must take its other threads along: half a process is worse than none.
             stopping.set()
             sign.stop()
+            close_tracing()
     PROCESS_STOPPED.log(log, role=role)

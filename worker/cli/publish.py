@@ -25,6 +25,7 @@ from worker.model.events import MAX_EVENT_BYTES
 from worker.model.untrusted_text import unfiltered
 from worker.publisher import EventPublisher
 from worker.settings import settings
+from worker.tracing import closing_tracing, open_publishing
 from worker.views.publishing import MAX_LINE_ERRORS, LineError, line_error, publication_document
 
 #: Bytes of one read; a pipe gives less.
@@ -164,8 +165,12 @@ class _Tally:
 def _publish(source: str, cells: str | None, tally: _Tally) -> None:
     config = settings()
     configure(config.log_level, config.log_format)
+    tracing = open_publishing(enabled=config.tracing)
     with (
-        CellPublisher(cells) if cells else EventPublisher(config.broker_address()) as publisher,
+        closing_tracing(),
+        CellPublisher(cells, tracing=tracing)
+        if cells
+        else EventPublisher(config.broker_address(), tracing=tracing) as publisher,
         click.open_file(source, "rb") as stream,
         _progress(stream.fileno(), tally) as advance,
     ):

@@ -22,8 +22,7 @@ API_KEY_REVOCATION_DEFERRED = _warning(
     "once Redis is back. If the database is down then, the key works until it is back, for a day at most",
 )
 API_KEY_REVOCATION_RECORDED = _warning(
-    "api_key.revocation_recorded",
-    "API key {api_key} was revoked while the database was away; now in the ledger, too",
+    "api_key.revocation_recorded", "{api_key} was revoked while the database was away; now in the ledger, too"
 )
 
 AUDIT_RECORDS_DROPPED = _error("audit.records_dropped", "{count} audit records dropped: {reason}")
@@ -279,8 +278,7 @@ SYSLOG_CLOSED_AFTER_SEND = _warning(
 )
 
 TABLE_LOCKED = _warning(
-    "table.locked",
-    "another transaction holds a table that is to be changed: retrying in {retry_in:.0f} s",
+    "table.locked", "another transaction holds a table that is to be changed: retrying in {retry_in:.0f} s"
 )
 TENANT_QUOTA_EXCEEDED = _warning(
     "tenant.quota_exceeded",
@@ -296,5 +294,7 @@ TENANT_THREADS_USED_UP = _warning(
     "goes beyond it waits; if this lasts, start more workers, or raise SIEM_WORKER_THREADS",
 )
 THREAD_ENDED = _error("thread.ended", "unexpected error ended the thread {task}")
+TRACING_FAILED = _warning("tracing.failed", "spans are lost, no collector takes them: {reason}")
+TRACING_RESUMED = _warning("tracing.resumed", "spans are exported again; {count} were lost")
 
 UP_OUTPUT = _warning("up.output", "{role}: {details}")

@@ -15,7 +15,8 @@ from string import Formatter
 Field = str | int | float | bool | None
 
 #: The fields that say which batch a line is about. While a batch is delivered, each of our lines has them.
-BOUND = ("integration", "tenant", "type", "slot", "epoch", "batch")
+#: `trace` only if the batch is traced.
+BOUND = ("integration", "tenant", "type", "slot", "epoch", "batch", "trace")
 
 _bound: ContextVar[dict[str, Field] | None] = ContextVar("log_fields", default=None)
 

@@ -179,7 +179,19 @@ class FlowerSettings(BaseModel):
         return login
 
 
-class WatchSettings(ProbeSettings, FlowerSettings):
+class TracingSettings(BaseModel):
+    """Whether events are traced."""
+
+    tracing: Annotated[
+        bool,
+        Field(
+            description="Send traces of OpenTelemetry, from publishing to acceptance. Where to, and how "
+            "many, its own variables say, such as `OTEL_EXPORTER_OTLP_ENDPOINT` and `OTEL_TRACES_SAMPLER`."
+        ),
+    ] = False
+
+
+class WatchSettings(ProbeSettings, FlowerSettings, TracingSettings):
     """Where the fleet can be watched."""
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -38,9 +39,13 @@ from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_results
 from worker.pipeline.senders import LOOK_EVERY, Documents, OpenSender, Senders
 from worker.pipeline.task_report import TaskReport, held, task_error, waiting_in
+from worker.pipeline.traces import BatchSpan, trace_batch
 from worker.transports.budget import BUDGET
 from worker.transports.failures import describe
 from worker.transports.shortages import shortage_behind
+
+if TYPE_CHECKING:
+    from worker.tracing.spans import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +95,7 @@ class DeliveryWorker:
         kind: str,
         timeouts: Timeouts,
         go_on: Issue | None = None,
+        tracing: "Tracing | None" = None,
     ) -> None:
         """Deliver to destinations of this kind; `go_on` issues an order that a task has no time left for."""
         self._backlog = backlog
@@ -98,6 +104,7 @@ class DeliveryWorker:
         self._go_on = go_on or issue
         self._kind = kind
         self._timeouts = timeouts
+        self._tracing = tracing
 
     def deliver(self, order: WorkOrder, retries: int = 0, gate: Gate = _OPEN) -> TaskReport:
         """Carry out the order; `retries` is how often Celery has retried this very task.
@@ -145,14 +152,20 @@ class DeliveryWorker:
             return None
         if claim.further is not None:
             self._issue(claim.further, self._kind)
-        with bind_fields(
-            integration=order.integration_id,
-            type=self._kind,
-            slot=order.slot,
-            epoch=order.epoch,
-            batch=claim.batch.claimed_ms,
+        span = self._span_of(claim.batch)
+        with (
+            bind_fields(
+                integration=order.integration_id,
+                type=self._kind,
+                slot=order.slot,
+                epoch=order.epoch,
+                batch=claim.batch.claimed_ms,
+            ),
+            span or _OPEN,
         ):
-            settlement = self._carry(claim.batch, retries)
+            settlement = self._carry(claim.batch, retries, span)
+            if span is not None:
+                span.settle(claim.batch, settlement)
             with gate:
                 following = self._settle(claim.batch, settlement)
             if log.isEnabledFor(logging.DEBUG):
@@ -168,7 +181,13 @@ class DeliveryWorker:
             raise ending
         return order  # the next part of the same batch
 
-    def _carry(self, batch: Batch, retries: int) -> Settlement:
+    def _span_of(self, batch: Batch) -> BatchSpan | None:
+        """Begin the span of a batch, if any of its events is traced and tracing is on."""
+        if self._tracing is None or not batch.traces:
+            return None
+        return trace_batch(self._tracing, batch, self._kind)
+
+    def _carry(self, batch: Batch, retries: int, span: BatchSpan | None) -> Settlement:
         """Send the batch; what comes back says what to write."""
         policy = RetryPolicy(MAX_RETRIES, self._timeouts.retry_backoff, retries < MAX_RETRIES)
         if not batch.configuration:
@@ -186,6 +205,8 @@ class DeliveryWorker:
                 raise
             return _settle_unsent(batch, describe(lack), policy)
         bind_more(tenant=integration.tenant_id)
+        if span is not None:
+            span.of_tenant(integration.tenant_id)
         if batch.lost_alone >= LOST_ALONE:
             return settle_lost(batch)
         attempt = DeliveryAttempt(batch)

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from worker.broker.backlog import Backlog
 from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult
@@ -25,6 +27,10 @@ from worker.model.invalid_events import salvage_event
 from worker.model.log_events import EVENT_VALIDATION_FAILED
 from worker.model.orders import Issue
 from worker.pipeline.lookahead import RouteAhead
+from worker.pipeline.traces import TracedEvents, trace_routing
+
+if TYPE_CHECKING:
+    from worker.tracing.spans import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +70,19 @@ class Router:
         snapshot: Snapshot,
         issue: Issue,
         ahead: IngressAhead,
+        tracing: "Tracing | None" = None,
     ) -> None:
-        """Read from the ingress and ahead in it, append to the backlog, issue work orders."""
+        """Read from the ingress and ahead in it, append to the backlog, issue work orders.
+
+        With `tracing` it tells workers which events are traced.
+        """
         self._ingress = ingress
         self._backlog = backlog
         self._snapshot = snapshot
         self._issue = issue
-        self._ahead = RouteAhead(ahead, routing_results, self._subscriptions, self._wake)
+        self._tracing = tracing
+        self._route = partial(routing_results, traced=tracing is not None)
+        self._ahead = RouteAhead(ahead, self._route, self._subscriptions, self._wake)
         #: None until the first read.
         self._read_count: int | None = None
 
@@ -121,7 +133,7 @@ class Router:
         return subscriptions
 
     def _hand_over(self, received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]) -> None:
-        for routing_result in routing_results(received, subscriptions):
+        for routing_result in self._route(received, subscriptions):
             if not self._ingress.hand_over(routing_result):
                 self._ingress.read_again()
                 return
@@ -131,6 +143,8 @@ class Router:
         woken = {one for routed_chunk in routing_result.routed_chunks for one in routed_chunk.integration_ids}
         for order in self._backlog.wake(sorted(woken)):
             self._issue(order, subscriptions[order.integration_id].destination.type)
+        if self._tracing is not None and routing_result.contexts:
+            trace_routing(self._tracing, routing_result)
 
 
 def _suited(asked: int, size: int, seconds: float) -> int:
@@ -145,22 +159,27 @@ def _suited(asked: int, size: int, seconds: float) -> int:
 
 
 def routing_results(
-    received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
+    received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription], *, traced: bool = False
 ) -> Iterator[RoutingResult]:
     """Sort entries into results of which each is a transaction that Redis can swallow."""
-    routing_result = route_entries(received, subscriptions)
+    routing_result = route_entries(received, subscriptions, TracedEvents() if traced else None)
     if routing_result.weight() > HEAVIEST and len(received) > 1:
         middle = len(received) // 2
-        yield from routing_results(received[:middle], subscriptions)
-        yield from routing_results(received[middle:], subscriptions)
+        yield from routing_results(received[:middle], subscriptions, traced=traced)
+        yield from routing_results(received[middle:], subscriptions, traced=traced)
     else:
         yield routing_result
 
 
 def route_entries(
-    received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]
+    received: Sequence[IngressEntry],
+    subscriptions: Mapping[str, Subscription],
+    traces: TracedEvents | None = None,
 ) -> RoutingResult:
-    """Sort entries into chunks by who wants them; pure, but that what is not valid is dead now."""
+    """Sort entries into chunks by who wants them; pure, but that what is not valid is dead now.
+
+    `traces`, if given, gathers which of them are traced.
+    """
     routing_result = RoutingResult(done=[entry.entry_id for entry in received])
     sorting = _Sorting(subscriptions)
     for entry in received:
@@ -177,8 +196,12 @@ def route_entries(
             continue
         queued = QueuedEvent(event.id, event.type, event.time_ms, entry.published_ms, raw)
         routing_result.unwanted += not sorting.add(event.type, event.tenant_id, queued)
+        if traces is not None:
+            traces.add(queued, entry.fields)
     routing_result.routed_chunks = sorting.routed_chunks()
     routing_result.volumes = sorting.volumes()
+    if traces is not None:
+        traces.write(routing_result)
     return routing_result
 
 
