@@ -76,6 +76,7 @@ def test_options_that_do_not_exist_are_noticed() -> None:
     assert not _exists(["siem", "db", "upgrade", "--dry-ran"])
     assert not _exists(["siem", "db", "upgarde"])
     assert not _exists(["sudo", "-u", "siem", "siem", "db", "upgarde"])
+    assert not _exists(["runuser", "-u", "siem", "--", "siem", "db", "upgarde"])
     assert not _exists(["/opt/siem/venv/bin/siem", "upgarde"])
     assert not _exists(["siem-admin", "db", "upgarde"])
     assert not _exists(["./deploy/down"])
@@ -117,6 +118,8 @@ def _exists(words: list[str]) -> bool:
     words = without_assignments(words)
     if words[:2] == ["sudo", "-u"]:
         return _exists(words[3:])
+    if words[:2] == ["runuser", "-u"]:
+        return _exists(words[4:])
     if words[0] in (
         "/opt/siem/venv/bin/siem",
         "siem-admin",
