@@ -138,6 +138,43 @@ def test_what_waited_is_delivered_after_each_restore(
         assert production.refused() == set()
 
 
+def test_both_stores_are_restored_together(
+    server: PostgresServer, database: str, production: ProductionRedis, tmp_path: Path
+) -> None:
+    """What waited at the backup is delivered; what was published since is in neither, and not reported."""
+    redis_copy, postgres_copy = tmp_path / "siem.rdb", tmp_path / "siem.dump"
+    with (
+        HecReceiver() as splunk,
+        Fleet(tmp_path / "fleet", redis_url=production.url("siem"), database_url=database) as fleet,
+    ):
+        fleet.integrate(splunk.url, "splunk", tenant_id="one")
+        fleet.integrate(splunk.url, "waiting", tenant_id="two", paused=True)
+        fleet.start()
+        fleet.publish([denial("before-one", tenant_id="one"), denial("before-two", tenant_id="two")])
+        fleet.settled(1)
+        wait_until(lambda: _waits(fleet, "waiting"), "it waits")
+        _dump_redis(production, redis_copy)
+        _postgres(server, "pg_dump", "--format=custom", f"--file={postgres_copy}", DATABASE)
+        fleet.publish([denial("after-one", tenant_id="one"), denial("after-two", tenant_id="two")])
+        fleet.settled(2)
+        _stop(fleet)
+        _restore_postgres(server, postgres_copy)
+        _restore_redis(production, redis_copy)
+        checks = call(fleet.environment, "redis", "check", "--json").json["items"]
+        fleet.start()
+        resumed = call(fleet.environment, "integrations", "resume", "waiting")
+        again = fleet.publish([denial("after-one", tenant_id="one"), denial("after-two", tenant_id="two")])
+        rows = {row.event_id for row in fleet.settled(2)} | {
+            row.event_id for row in fleet.settled(2, "int_waiting")
+        }
+
+        assert {one["standing"] for one in checks} == {"ok"}
+        assert resumed.code == 0, resumed.err
+        assert rows == {"before-one", "before-two", *again}
+        assert (_orphans(fleet), _losses(fleet)) == ([], [])
+        assert sorted(splunk.accepted_ids) == sorted(["after-one", *rows])
+
+
 def _waits(fleet: Fleet, name: str) -> bool:
     return bool(fleet.client.hget(f"siem:state:int_{name}", "backlog_events") == b"1")
 
