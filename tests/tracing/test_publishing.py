@@ -1,5 +1,10 @@
 """What an application publishes is a span of its own OpenTelemetry, and its entries say so."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from tests.embedded_servers import RunningServer
+from tests.tracing.collector import Collector
 from worker import publisher as module
 from worker.broker import keys
 from worker.cells import CellPublisher
@@ -88,3 +94,23 @@ def test_what_redis_does_not_take_is_a_failed_span(exporter: InMemorySpanExporte
     assert receipt.error is not None
     [span] = exporter.get_finished_spans()
     assert (span.status.is_ok, dict(span.attributes or {})["error.type"]) == (False, "BrokerUnavailable")
+
+
+def test_the_command_exports_by_itself(server: RunningServer, client: redis.Redis) -> None:
+    """`siem publish` is a program of ours: its spans are sent before it ends, and a wrong address ends it."""
+    environment = {**os.environ, "SIEM_REDIS_URL": server.url, "SIEM_TRACING": "true"}
+    command = [str(Path(sys.executable).parent / "siem"), "publish", "-"]
+    with Collector() as collector:
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = collector.url
+        done = subprocess.run(
+            command, env=environment, input=json.dumps(EVENT).encode(), capture_output=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        [span] = collector.spans
+    environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "collector"
+    refused = subprocess.run(command, env=environment, input=b"", capture_output=True, check=False)
+
+    assert (span.service, span.name) == ("siem-publisher", "publish siem:events")
+    assert traceparents(client) == [f"00-{span.trace_id}-{span.span_id}-01".encode()]
+    assert refused.returncode == 2
+    assert b"OTEL_EXPORTER_OTLP_ENDPOINT: is no address" in refused.stderr
