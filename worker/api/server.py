@@ -11,7 +11,6 @@ would be all that the API may have. Nor does it limit how many of them one addre
 """
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from worker.api.connections import ConnectionLimit, RejectedConnection
-from worker.model.errors import InvalidSetting
+from worker.model.listening import listening_refused
 from worker.model.log_events import API_LISTENING
 from worker.settings import Settings
 
@@ -136,14 +135,8 @@ def bind_socket(config: Settings) -> socket.socket:
     try:
         listener = socket.create_server((config.api_host, config.api_port), family=family)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise InvalidSetting(
-                "SIEM_API_PORT", f"{config.api_port} is in use", "give another one, or 0 for any that is free"
-            ) from None
-        field, value = ("SIEM_API_HOST", config.api_host)
-        raise InvalidSetting(
-            field, f"cannot listen at {value} ({error.strerror})", "give an address of this machine"
-        ) from None
+        hint = "give another one, or 0 for any that is free"
+        raise listening_refused("SIEM_API", config.api_host, config.api_port, error, hint) from None
     # Asyncio does this only for sockets that name their protocol; else each answer waits 40 ms for an ACK.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     API_LISTENING.log(log, url=listener_url(listener))

@@ -8,7 +8,6 @@ once more.
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 
 from worker.broker import keys
 from worker.broker.audit import PAGE, AuditInbox, AuditStream
@@ -18,7 +17,6 @@ from worker.ledger.audit import AuditTrail
 from worker.ledger.engine import Ledger
 from worker.model.audit import AuditRecord
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.errors import BrokerUnavailable
 from worker.model.log_events import AUDIT_RECORDS_DROPPED, AUDIT_SUBSCRIBER_BEHIND
 from worker.settings import Settings
 from worker.vault.vault import open_vault
@@ -65,9 +63,8 @@ class AuditPublisher:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Publish until stopped; outlive any absence of Redis or the database."""
-        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
-        with suppress(BrokerUnavailable):
-            self._turn.pass_on()
+        with self._turn.passed_on_at_the_end():
+            run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> float:
         """Take in and publish a page; return for how many seconds to rest then.

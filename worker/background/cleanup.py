@@ -9,14 +9,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 
 from worker.broker.deletions import DeletedKeys, Removal
 from worker.broker.integration_documents import StoredState
 from worker.broker.locks import LeaderLock
 from worker.broker.snapshot import Snapshot
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.errors import BrokerUnavailable
 from worker.model.log_events import INTEGRATION_ORPHAN_KEYS, INTEGRATION_REMOVED
 
 log = logging.getLogger(__name__)
@@ -59,9 +57,8 @@ class Cleanup:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Clean up until stopped; outlive any absence of Redis or the database."""
-        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
-        with suppress(BrokerUnavailable):
-            self._turn.pass_on()
+        with self._turn.passed_on_at_the_end():
+            run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> float:
         """Look once; return for how many seconds to rest then.

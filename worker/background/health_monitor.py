@@ -9,14 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from worker.broker.health_events import HealthEvents
 from worker.broker.locks import LeaderLock
 from worker.integrations.tls import TlsOptions
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.errors import BrokerUnavailable, InvalidIntegration, TransportError
+from worker.model.errors import InvalidIntegration, TransportError
 from worker.model.health import IntegrationHealth, State, StateChange
 from worker.model.log_events import HEALTH_WEBHOOK_FAILED, INTEGRATION_HEALTH_CHANGED
 from worker.settings import Settings
@@ -104,10 +103,9 @@ class HealthMonitor:
             target=notifier.run if notifier else lambda *_: None, args=[stopping, shared], name="notifier"
         )
         thread.start()
-        run_forever_pausing(self.step, stopping, shared, log)
-        thread.join()
-        with suppress(BrokerUnavailable):
-            self._turn.pass_on()
+        with self._turn.passed_on_at_the_end():
+            run_forever_pausing(self.step, stopping, shared, log)
+            thread.join()
 
     def step(self) -> float:
         """Look once, and publish what has changed; return for how many seconds to rest then.

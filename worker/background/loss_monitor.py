@@ -9,14 +9,13 @@ import logging
 import threading
 import time
 import uuid
-from contextlib import suppress
 
 from worker.broker.locks import LeaderLock
 from worker.broker.redis_server import Marked, RedisMarks
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.errors import BrokerUnavailable, LedgerUnavailable
+from worker.model.errors import LedgerUnavailable
 from worker.model.log_events import REDIS_DATA_LOST
 from worker.model.redis_marks import (
     EVENTS,
@@ -73,9 +72,8 @@ class LossWatch:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Watch until stopped; outlive any absence of Redis or the database."""
-        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
-        with suppress(BrokerUnavailable):
-            self._turn.pass_on()
+        with self._turn.passed_on_at_the_end():
+            run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> float:
         """Compare and mark once; return for how many seconds to rest then.

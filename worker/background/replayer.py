@@ -13,7 +13,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 
 from worker.broker.ingress import RoutedChunk
@@ -22,7 +21,6 @@ from worker.broker.replaying import Replaying, ReplayPass
 from worker.broker.snapshot import Limits, Snapshot, Subscription
 from worker.ledger.replay_pages import ReplayStore
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.errors import BrokerUnavailable
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent
 from worker.model.log_events import REPLAY_DONE, REPLAY_RESUMED, REPLAY_STARTED_BY_REDRIVE
 from worker.model.replays import FairOrder, Page, Replay, ReplayedLetter, ReplayState
@@ -94,9 +92,8 @@ class Replayer:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Replay until stopped; outlive any absence of Redis or the database."""
-        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
-        with suppress(BrokerUnavailable):
-            self._turn.pass_on()
+        with self._turn.passed_on_at_the_end():
+            run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> float:
         """Hand over a page for each tenant with a replay that may go on; return the seconds to rest then.

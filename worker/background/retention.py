@@ -8,13 +8,11 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 from worker.background.pruning_guard import PruningGuard
 from worker.broker.locks import LeaderLock
 from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.errors import BrokerUnavailable
 from worker.model.log_events import PRUNING_DONE, PRUNING_PARKED_PRUNED, PRUNING_WAITING_PRUNED
 from worker.settings import Settings
 
@@ -76,9 +74,8 @@ class Retention:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Prune until stopped; outlive any absence of Redis or the database."""
-        run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
-        with suppress(BrokerUnavailable):
-            self._turn.pass_on()
+        with self._turn.passed_on_at_the_end():
+            run_forever_pausing(self.step, stopping, dependencies or Dependencies(log), log)
 
     def step(self) -> float:
         """Prune a little of every kind; return for how many seconds to rest then.

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 
 from worker.broker import keys
@@ -28,7 +27,6 @@ from worker.broker.snapshot import Snapshot
 from worker.ledger.engine import Ledger
 from worker.ledger.parked import ParkedStore, ParkedTotals
 from worker.model.availability import Dependencies, run_forever_pausing
-from worker.model.errors import BrokerUnavailable
 from worker.model.log_events import PARKED_RETURNED, TENANT_QUOTA_EXCEEDED, TENANT_QUOTA_RECOVERED
 from worker.model.parking import UnclaimedEvents
 from worker.settings import Settings
@@ -121,11 +119,10 @@ class Unparker:
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Bring back until stopped; outlive any absence of Redis or the database."""
-        run_forever_pausing(
-            lambda: 0 if self.step() else IDLE, stopping, dependencies or Dependencies(log), log
-        )
-        with suppress(BrokerUnavailable):
-            self._turn.pass_on()
+        with self._turn.passed_on_at_the_end():
+            run_forever_pausing(
+                lambda: 0 if self.step() else IDLE, stopping, dependencies or Dependencies(log), log
+            )
 
     def step(self) -> int:
         """Bring back a page for each integration that has room; return how many events.

@@ -13,6 +13,8 @@ events. So a recorder claims Redis for its ledger before it reads anything, and 
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
@@ -20,7 +22,7 @@ import redis
 from worker.broker import keys
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.oom import ask_when_full
-from worker.model.errors import WrongLedger
+from worker.model.errors import BrokerUnavailable, WrongLedger
 from worker.model.redis_checks import CheckStatus, judge_claim
 
 #: For how long a claim that was found to hold is not looked at again, in seconds.
@@ -114,3 +116,10 @@ class LeaderLock:
         with self._asking, broker_errors():
             if self._client.get(self._key) == self.name.encode():
                 self._client.delete(self._key)
+
+    @contextmanager
+    def passed_on_at_the_end(self) -> Iterator[None]:
+        """Let the next one have it after the block; where Redis does not answer then, once it has expired."""
+        yield
+        with suppress(BrokerUnavailable):
+            self.pass_on()

@@ -4,7 +4,6 @@ Uses Flower's own options, handlers and formatter; FLOWER_* in the environment s
 """
 
 import ast
-import errno
 import logging
 import re
 import signal
@@ -21,6 +20,7 @@ from flower.views.monitor import Metrics
 from worker.cli.stores import configuration
 from worker.integrations import destination_types
 from worker.model.errors import InvalidSetting
+from worker.model.listening import listening_refused
 from worker.model.log_events import FLOWER_LISTENING
 from worker.settings import Settings
 
@@ -72,15 +72,8 @@ def _serve(made: Flower, config: Settings) -> None:
     try:
         port = made.start_http_server()
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise InvalidSetting(
-                "SIEM_FLOWER_PORT", f"{config.flower_port} is in use", "give another one"
-            ) from None
-        raise InvalidSetting(
-            "SIEM_FLOWER_HOST",
-            f"cannot listen at {config.flower_host} ({error.strerror})",
-            "give an address of this machine",
-        ) from None
+        host, taken = config.flower_host, config.flower_port
+        raise listening_refused("SIEM_FLOWER", host, taken, error, "give another one") from None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: made.io_loop.add_callback_from_signal(made.io_loop.stop))
     FLOWER_LISTENING.log(log, host=config.flower_host, port=port)

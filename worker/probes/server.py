@@ -6,7 +6,6 @@ which need no right, would have every process of the fleet restarted.
 """
 
 import asyncio
-import errno
 import json
 import logging
 import socket
@@ -14,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from worker.model.errors import InvalidSetting
+from worker.model.listening import listening_refused
 from worker.model.log_events import PROBES_LISTENING
 from worker.probes.process import ProcessProbe
 
@@ -33,15 +32,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=_TAKEN)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise InvalidSetting(
-                "SIEM_PROBE_PORT", f"{port} is in use", "give each process of a machine its own, or none"
-            ) from None
-        raise InvalidSetting(
-            "SIEM_PROBE_HOST",
-            f"cannot listen at {host} ({error.strerror})",
-            "give an address of this machine",
-        ) from None
+        hint = "give each process of a machine its own, or none"
+        raise listening_refused("SIEM_PROBE", host, port, error, hint) from None
 
 
 class ProbeServer:
