@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +23,8 @@ import redis
 from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.ledger.letters import all_dead_letters
 from tests.procfile import WORKER, commands
+from tests.warm_start import WarmProcess
+from tests.warm_start import start as start_warm
 from worker.broker import keys
 from worker.broker.connection import redis_client
 from worker.broker.heartbeat import roles_alive
@@ -107,7 +110,7 @@ class Fleet:
         upgrade_tables(self.engine)
         self.store = IntegrationStore(self.engine, open_vault(self.settings), AMPLE)
         self.publisher = EventPublisher(self.settings.broker_address())
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, WarmProcess | subprocess.Popen[bytes]] = {}
         #: What an operator might add to the Procfile's line of a worker: the last of two flags counts.
         self.worker_flags: tuple[str, ...] = ()
         #: The hard and the soft limit on open files of workers that are started from now on, by `ulimit -n`.
@@ -132,14 +135,9 @@ class Fleet:
 
     def spawn(self, role: str) -> None:
         """Start a process of the Procfile, or `worker`; a second router is named `router-2`."""
-        with (self.directory / f"{role}.log").open("ab") as log:
-            self.processes[role] = subprocess.Popen(
-                self._command(_process(role)),
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        with (self.directory / f"{role}.log").open("ab") as log, Path(os.devnull).open("rb") as nothing:
+            command = self._command(_process(role))
+            self.processes[role] = start_warm(command, self.environment, (nothing, log, log))
 
     def _command(self, role: str) -> list[str]:
         if not role.startswith(WORKER):
@@ -244,14 +242,18 @@ class Fleet:
 
     def siem(self, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         """Run the program `siem`."""
-        return subprocess.run(
-            [_BIN / "siem", *arguments],
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
+        with TemporaryFile() as typed, TemporaryFile() as out, TemporaryFile() as err:
+            typed.write(stdin)
+            typed.seek(0)
+            command = [str(_BIN / "siem"), *arguments]
+            process = start_warm(command, self.environment, (typed, out, err))
+            try:
+                code = process.wait(60)
+            finally:
+                process.kill()
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(command, code, out.read(), err.read())
 
     def siem_json(self, *arguments: str, stdin: bytes = b"") -> Any:
         """Run the program `siem` and read the JSON that it prints."""
