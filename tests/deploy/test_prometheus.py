@@ -9,6 +9,7 @@ import yaml
 
 from tests.deploy.prometheus import FOLDER, RULE_TESTS, RULES, alerts, checked, recorded, rules, unknown_in
 from tests.project.documents import TOP, anchors
+from worker.model.histograms import LATE
 
 RUNBOOKS = TOP / "deploy" / "runbooks.md"
 #: A placeholder: operators replace it by where they keep the runbooks.
@@ -44,6 +45,15 @@ def test_amtool_accepts_the_example() -> None:
     ]
 
     assert routed == ["pages", "tickets"]
+
+
+def test_the_objective_calls_late_what_the_recorder_calls_late() -> None:
+    """Latencies of replays are left out beyond this bound, and no other is looked up."""
+    [expression] = [
+        rule["expr"] for _, rule in rules() if rule.get("record") == "siem:deliveries_in_time:total"
+    ]
+
+    assert f'{{le=~"{LATE:g}(' in expression
 
 
 def test_inhibitions_name_alerts_that_exist() -> None:

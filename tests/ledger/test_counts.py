@@ -6,14 +6,17 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from tests.ledger.entries import NOON, REFUSAL, outcome
-from tests.ledger.letters import delete, live
+from tests.ledger.letters import bury, delete, live
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger.counts import Minute, counts_since, failures_of, latencies_by_type, minutes_of, totals_of
 from worker.ledger.recording import record_entries
+from worker.ledger.replay_pages import mark_page, next_page
+from worker.ledger.replays import create_replay
 from worker.model.deliveries import EventTrace, Failure, Outcome, Status
 from worker.model.failures import FailureCode
 from worker.model.health import Counts
 from worker.model.histograms import LATENCY_BUCKETS, Histogram
+from worker.model.replays import ENABLED, REDRIVE, DeadLetterFilter, Page
 
 _MINUTE = 60_000
 _entries = itertools.count(1)
@@ -148,6 +151,65 @@ def test_without_a_delivery_there_is_no_latency(engine: Engine) -> None:
     record_entries(engine, [took("1-0", 7, integration_id="int_unknown")], [])
 
     assert latencies_by_type(engine) == {"splunk_hec": Histogram.empty(len(LATENCY_BUCKETS))}
+
+
+def replayed_late(engine: Engine, made_by: str, *, into: str | None = None, mark: bool = True) -> Histogram:
+    """Let two events die, replay one, deliver both an hour after they were published; return the latencies.
+
+    Without `mark` the replayer has handed the event over, and the ledger does not know that yet.
+    """
+    home = into or "int_a"
+    live(engine, "int_a", "int_b")
+    bury(engine, "replayed")
+    selection = DeadLetterFilter(integration_id="int_a")
+    replay = create_replay(engine, selection, target_id=into, rate=1, made_by=made_by)
+    [letter], _ = next_page(engine, replay, 9)
+    if mark:
+        mark_page(engine, Page(replay.id, 1, [letter.id], [], NOON))
+    bury(engine, "waits", integration_id="int_b")
+    late = [EventTrace(one, "policy.deny", NOON, NOON - 3_600_000, 1) for one in ("replayed", "waits")]
+    quick = EventTrace("quick", "policy.deny", NOON, NOON - 6, 1)
+    delivered = Outcome(home, Status.DELIVERED, NOON, None, None, [*late, quick], 200)
+    for _ in range(2):
+        record_entries(engine, [("9-0", [delivered])], [])
+    assert totals_of(engine, [home])[home].delivered == 3
+    return latencies_by_type(engine)["splunk_hec"]
+
+
+@pytest.mark.parametrize("made_by", ["cli:root", ENABLED])
+@pytest.mark.parametrize("into", [None, "int_b"])
+@pytest.mark.parametrize("mark", [True, False])
+def test_what_a_person_replayed_has_no_latency(
+    engine: Engine, made_by: str, into: str | None, *, mark: bool
+) -> None:
+    """Letters of last month say nothing of today, and would burn the budget; they count as delivered."""
+    found = replayed_late(engine, made_by, into=into, mark=mark)
+
+    assert (found.count, found.counts[-1], found.seconds) == (2, 1, 3600.006)
+
+
+@pytest.mark.parametrize("mark", [True, False])
+def test_what_the_fleet_replayed_by_itself_is_late(engine: Engine, *, mark: bool) -> None:
+    """For a customer it is an event that came late, because of an outage."""
+    found = replayed_late(engine, REDRIVE, mark=mark)
+
+    assert (found.count, found.counts[-1], found.seconds) == (3, 2, 7200.006)
+
+
+def test_only_what_is_late_is_looked_up_among_the_letters(engine: Engine) -> None:
+    """A batch in time costs no statement more; a late one a single one, while no letter is of its events."""
+    live(engine, "int_a")
+    bury(engine, "other")
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    counts = []
+    for number, latency_ms in enumerate((7, 60_000, 60_001)):
+        asked.clear()
+        record_entries(engine, [took(f"{number}-0", latency_ms, latency_ms)], [])
+        counts.append(sum("dead_letters" in one for one in asked))
+
+    assert counts == [0, 0, 1]
+    assert not [one for one in asked if "FROM replays" in one]
 
 
 def test_failed_attempts_are_counted_by_code(engine: Engine) -> None:

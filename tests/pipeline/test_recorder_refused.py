@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from tests.ledger.entries import letter, outcome
 from tests.ledger.letters import all_dead_letters
@@ -18,7 +18,7 @@ from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, pack_dead, pack_outcomes
 from worker.broker.unrecordable import Unrecordable
 from worker.ledger.deliveries import find_deliveries
-from worker.ledger.engine import open_ledger
+from worker.ledger.engine import check_ledger_writes, open_ledger
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.parked import ParkedStore
 from worker.ledger.recording import probe, record_entries
@@ -66,7 +66,18 @@ def recorder_of(client: redis.Redis, engine: Engine) -> Recorder:
     outcomes = Outcomes(client, "recorder-1", claim_idle=30)
     outcomes.read(1, 1)
     probing, stall = partial(probe, engine), RecorderStall(client)
-    return Recorder(outcomes, partial(record_entries, engine), probing, lambda: True, linger=0, stall=stall)
+    writes = partial(check_ledger_writes, engine)
+    record = partial(record_entries, engine)
+    return Recorder(outcomes, record, probing, lambda: True, linger=0, stall=stall, check_writes=writes)
+
+
+def let_write(owner: Engine, engine: Engine, *, on: bool) -> None:
+    """Let the recorder's role write, or only read, from its next connection on."""
+    with owner.begin() as connection:
+        connection.execute(
+            text(f"ALTER ROLE siem SET default_transaction_read_only = {'off' if on else 'on'}")
+        )
+    engine.dispose()
 
 
 def settle(client: redis.Redis, name: str, *, attempts: int = 1) -> None:
@@ -152,6 +163,44 @@ def test_it_is_shown_that_nothing_can_be_recorded(
     assert stall is not None
     assert refusal in stall.words
     assert stall.public == "the database cannot be used at present"
+    assert recorder_stall(client) is None
+
+
+def test_a_recorder_without_work_shows_that_nothing_can_be_recorded(
+    client: redis.Redis, owner: Engine, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is read-only makes it not ready before an outcome comes, and until it takes a row."""
+    monkeypatch.setattr("worker.pipeline.recorder.WRITE_CHECK_EVERY", 0.0)
+    grant(owner)
+    recorder = recorder_of(client, engine)
+    let_write(owner, engine, on=False)
+    with pytest.raises(LedgerUnavailable, match="read-only"):
+        recorder.step(threading.Event())
+    stall = recorder_stall(client)
+    let_write(owner, engine, on=True)
+    recorder.step(threading.Event())
+
+    assert stall is not None
+    assert "read-only" in stall.words
+    assert recorder_stall(client) is None
+
+
+def test_a_recorder_without_work_takes_back_only_what_it_has_shown(
+    client: redis.Redis, owner: Engine, engine: Engine
+) -> None:
+    """Another recorder may have met what one row does not show; and one statement a while is enough."""
+    grant(owner)
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    recorder = recorder_of(client, engine)
+    RecorderStall(client).note(LedgerUnavailable("the disk is full"))
+    for _ in range(3):
+        recorder.step(threading.Event())
+
+    assert [one.split()[0] for one in asked].count("UPDATE") == len(asked) == 1
+    assert recorder_stall(client) is not None
+    settle(client, "e")
+    recorder.step(threading.Event())
     assert recorder_stall(client) is None
 
 

@@ -179,7 +179,7 @@ EVENTS = {
 }
 DELIVERY_LATENCY = _of_fleet(
     "siem_delivery_latency_seconds",
-    "Seconds from the publication of an event to its acceptance by a destination, replays included.",
+    "Seconds from the publication of an event to its acceptance; late ones of replays of a person left out.",
     "Many above your objective: see which integration is late in `siem_integration_latency_seconds`.",
     _DATABASE,
     label="type",

@@ -43,7 +43,7 @@ from worker.broker.replaying import Replaying
 from worker.broker.snapshot import Snapshot
 from worker.broker.sweep import Housekeeping
 from worker.cli.stores import configuration, open_standing_ledger, reconciliation
-from worker.ledger.engine import Ledger, ledger_id
+from worker.ledger.engine import Ledger, check_ledger_writes, ledger_id
 from worker.ledger.integrations import IntegrationStore
 from worker.ledger.migrations.runner import require_readable_schema
 from worker.ledger.parked import ParkedStore
@@ -130,6 +130,7 @@ def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
         ).look,
         config.recorder_linger,
         RecorderStall(redis_client(config.broker_address())),
+        partial(check_ledger_writes, engine),
     )
 
 

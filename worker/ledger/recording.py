@@ -28,6 +28,7 @@ from worker.ledger.driver_errors import is_about_data, ledger_unavailable, reaso
 from worker.ledger.engine import writing
 from worker.ledger.integration_rows import disable_gone
 from worker.ledger.parked import keep
+from worker.ledger.replay_pages import deliveries_by_hand
 from worker.ledger.results import Recorded
 from worker.ledger.rows import (
     Row,
@@ -36,6 +37,7 @@ from worker.ledger.rows import (
     newest_only,
     settlement_rows,
     with_other_content,
+    without_latencies,
 )
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.errors import DataRefused
@@ -119,6 +121,7 @@ def _recorded(
     fresh = claim_entries(connection, names, now_ms)
     fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
     settled_rows = settlement_rows(fresh_outcomes)
+    by_hand = deliveries_by_hand(connection, settled_rows.late)
     dead_rows = dead_letter_rows(
         [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
     )
@@ -127,7 +130,7 @@ def _recorded(
     if chunks:
         keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
     # Late: recorders add to the same row of an integration, and each waits there for the one before it.
-    write_rows(connection, TOTALS, settled_rows.totals)
+    write_rows(connection, TOTALS, without_latencies(settled_rows.totals, by_hand))
     write_rows(connection, FAILURES, settled_rows.failures)
     off = disable_gone(connection, chain.from_iterable(fresh_outcomes.values()))
     return Recorded(len(settled_rows.deliveries) + len(dead_rows), off)

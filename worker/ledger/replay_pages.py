@@ -1,4 +1,4 @@
-"""Pages of a replay: which dead letters are sent next, and which need no replay.
+"""Pages of a replay: which dead letters are sent next, which need no replay, and what came of them late.
 
 Input: the letters of a page. Output: the digests of their events, and what is known of these.
 """
@@ -11,14 +11,15 @@ from sqlalchemy import Connection, Engine, func, select, update
 from worker.ledger import redriving, replays
 from worker.ledger.bulk import LEDGER_TOTALS, write_rows
 from worker.ledger.dead_letters import living, waiting
-from worker.ledger.engine import reading, writing
+from worker.ledger.engine import chunks, reading, writing
 from worker.ledger.replays import REPLAYED_EVENTS
+from worker.ledger.rows import Row
 from worker.ledger.schema import dead_letters, deliveries
 from worker.ledger.schema import replays as table
 from worker.model.deliveries import NOT_REPLAYABLE, Status
 from worker.model.events import QueuedEvent
 from worker.model.outcomes import content_of, event_id_of, key_of_reused
-from worker.model.replays import LetterState, Page, Replay, ReplayedLetter, ReplayState
+from worker.model.replays import REDRIVE, LetterState, Page, Replay, ReplayedLetter, ReplayState
 
 _letter = dead_letters.c
 _replay = table.c
@@ -156,6 +157,42 @@ def _letters(connection: Connection, targets: dict[str, str]) -> list[ReplayedLe
     wanted = select(_letter.id, *columns).where(_letter.id.in_(list(targets)))
     events = {letter_id: QueuedEvent(*event) for letter_id, *event in connection.execute(wanted)}
     return [ReplayedLetter(one, target, events[one]) for one, target in targets.items() if one in events]
+
+
+def deliveries_by_hand(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Return those of these rows for `deliveries` that a replay has sent which a person asked for.
+
+    What the fleet replays by itself is not among them. A page that is handed over may not be noted yet: a
+    letter that still waits counts as sent, if a replay that runs may have sent it.
+    """
+    columns = (_letter.event_id, _letter.integration_id, _letter.replay_id, _letter.state)
+    letters = [
+        letter
+        for some in chunks(sorted({row[0] for row in rows}))
+        for letter in connection.execute(select(*columns).where(_letter.event_id.in_(some)))
+    ]
+    if not letters:
+        return []
+    asked = _asked_by_hand(connection, {letter.replay_id for letter in letters if letter.replay_id})
+    sent = {
+        (letter.event_id, replay.target_id or letter.integration_id)
+        for letter in letters
+        for replay in asked
+        if letter.replay_id == replay.id
+        or (letter.state == LetterState.WAITING and _may_send(replay, letter))
+    }
+    return [row for row in rows if row[:2] in sent]
+
+
+def _asked_by_hand(connection: Connection, ids: Collection[str]) -> list[Replay]:
+    """Return the replays of these ids, and those that run, without those that the fleet makes by itself."""
+    found = [one for some in chunks(ids) for one in replays.replays_in(connection, some)]
+    return [one for one in (*found, *replays.running_in(connection)) if one.made_by != REDRIVE]
+
+
+def _may_send(replay: Replay, letter: Any) -> bool:
+    runs = replay.state is ReplayState.RUNNING
+    return runs and replay.selection.integration_id in {None, letter.integration_id}
 
 
 class ReplayStore:

@@ -5,7 +5,7 @@ figures. That a page was handed over is noted once, however often it is reported
 """
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -143,6 +143,11 @@ def running_replays(engine: Engine) -> list[Replay]:
 def running_in(connection: Connection) -> list[Replay]:
     """Return those that run, the oldest first, in the caller's transaction."""
     return _found(connection, RUNS, None)[::-1]
+
+
+def replays_in(connection: Connection, ids: Collection[str]) -> list[Replay]:
+    """Return those of these ids that are kept, in the caller's transaction."""
+    return _found(connection, _replay.id.in_(ids), None)
 
 
 def is_deleted(engine: Engine, integration_id: str) -> bool:

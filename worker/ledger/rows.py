@@ -4,14 +4,14 @@ Input: stream entries with outcomes or a dead letter. Output: tuples in the orde
 their tables in `schema.py`.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from worker.model.deliveries import Cause, DeadLetter, Failure, Outcome, Status
-from worker.model.histograms import LATENCY_BUCKETS, bounds_in_ms
+from worker.model.histograms import LATE, LATENCY_BUCKETS, bounds_in_ms
 from worker.model.outcomes import content_of, key_of_reused
 from worker.model.untrusted_text import shortened
 
@@ -37,6 +37,7 @@ _SEQUENCE_BITS = 20
 
 #: The bounds of the buckets in which latencies are counted; the last bucket has none.
 LATENCY_BOUNDS_MS = bounds_in_ms(LATENCY_BUCKETS)
+[LATE_MS] = bounds_in_ms([LATE])
 #: Where settlements of a status are counted. A later release may know further states.
 _DELIVERED, _RETRIED, _DEAD = range(3)
 _COUNTED: Mapping[str, int] = {
@@ -47,6 +48,8 @@ _COUNTED: Mapping[str, int] = {
 
 #: Where a delivery's row holds its latency, and its version.
 _LATENCY, _VERSION, _CONTENT = 12, 14, 16
+#: Where the first bucket of latencies stands in the row of a total; their sum is last.
+_BUCKETS_FROM = 4
 
 
 def version_of(entry_id: str) -> int:
@@ -69,19 +72,33 @@ class SettlementRows(NamedTuple):
     totals: list[Row]
     #: For `failure_totals`.
     failures: list[Row]
+    #: Those of `deliveries` that were delivered late.
+    late: list[Row]
 
 
 def settlement_rows(entries: Mapping[str, list[Outcome]]) -> SettlementRows:
     """Return the rows of these entries, and what they add up to."""
     rows: list[Row] = []
+    late: list[Row] = []
     counts = _Counts()
     for entry_id, outcomes in entries.items():
         version = version_of(entry_id)
         for outcome in outcomes:
             settled = _delivery_rows(outcome, version)
             rows += settled
-            counts.add(outcome, [row[_LATENCY] for row in settled])
-    return SettlementRows(rows, counts.minute_rows(), counts.total_rows(), counts.failure_rows())
+            if counts.add(outcome, [row[_LATENCY] for row in settled]) > LATE_MS:
+                late += [row for row in settled if row[_LATENCY] > LATE_MS]
+    return SettlementRows(rows, counts.minute_rows(), counts.total_rows(), counts.failure_rows(), late)
+
+
+def without_latencies(totals: Iterable[Row], deliveries: Iterable[Row]) -> list[Row]:
+    """Return these rows for `delivery_totals` without the latencies of these deliveries, which they hold."""
+    changed = {total[0]: list(total) for total in totals}
+    for row in deliveries:
+        total, latency_ms = changed[row[1]], row[_LATENCY]
+        total[_BUCKETS_FROM + bisect_left(LATENCY_BOUNDS_MS, latency_ms)] -= 1
+        total[-1] -= latency_ms
+    return [tuple(total) for total in changed.values()]
 
 
 class _Counts:
@@ -94,30 +111,32 @@ class _Counts:
         self._totals: dict[str, list[int]] = {}
         self._failures: Counter[tuple[str, str, str]] = Counter()
 
-    def add(self, outcome: Outcome, latencies: list[Any]) -> None:
-        """Add one settlement."""
+    def add(self, outcome: Outcome, latencies: list[Any]) -> int:
+        """Add one settlement; return the longest of its latencies, 0 if it is no delivery."""
         integration_id = storable(outcome.integration_id)
         count, place = len(latencies), _COUNTED.get(outcome.status)
         minute = (integration_id, outcome.settled_ms - outcome.settled_ms % _MINUTE_MS)
         tally = self._minutes.setdefault(minute, [0, 0, 0, 0, 0])
         total = self._totals.setdefault(integration_id, [0] * (4 + len(LATENCY_BOUNDS_MS) + 1))
         if not count or place is None or (place == _RETRIED and not outcome.sent):
-            return
+            return 0
         tally[place] += count
         total[place] += count
         if place != _DELIVERED:
             _, code, *_ = finding_columns(outcome.failure)
             self._failures[integration_id, outcome.status, code or ""] += count
-            return
+            return 0
         seconds = sum(latencies)
-        tally[3] += seconds
-        tally[4] = max(tally[4], *latencies)
-        total[-1] += seconds
         ordered = sorted(latencies)
+        longest: int = ordered[-1]
+        tally[3] += seconds
+        tally[4] = max(tally[4], longest)
+        total[-1] += seconds
         # Of five hundred latencies, a dozen searches are far cheaper than one for each.
         ends = [0, *(bisect_right(ordered, bound) for bound in LATENCY_BOUNDS_MS), count]
         for bucket, (start, end) in enumerate(pairwise(ends), 3):
             total[bucket] += end - start
+        return longest
 
     def minute_rows(self) -> list[Row]:
         """Return rows for `minute_counts`."""

@@ -11,6 +11,8 @@ from typing import Self
 
 #: From publication to acceptance, in seconds.
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+#: What took longer than this bound is late: it breaks the objective.
+LATE = 60.0
 #: How long a work order waits, or a request of the API takes, in seconds.
 WAIT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

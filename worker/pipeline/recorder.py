@@ -35,6 +35,8 @@ READ_BLOCK_MS = 500
 TRANSACTION = 64
 #: How often the integrations in Redis are compared with the ledger's, in seconds.
 RECONCILE_EVERY = 5.0
+#: How often the ledger is written to while nothing comes that is to be recorded, in seconds.
+WRITE_CHECK_EVERY = 15.0
 NOTHING_IS_TAKEN = (
     "the ledger takes no entry at all ({}): see whether its tables were changed, and the server's log"
 )
@@ -54,6 +56,8 @@ Record = Callable[
 ]
 #: Writes an entry of each kind and takes it back. Raises what Record raises.
 Probe = Callable[[], None]
+#: Writes to the ledger what stands there, with one statement. Raises LedgerUnavailable, SchemaOutdated.
+CheckWrites = Callable[[], None]
 #: Makes the integrations in Redis those of the ledger. Raises LedgerUnavailable, BrokerUnavailable.
 Reconcile = Callable[[], bool]
 
@@ -68,6 +72,40 @@ class Stalling(Protocol):
         """Report that something could be recorded."""
 
 
+class WriteCheck:
+    """Writes to the ledger now and then while nothing is recorded; for one thread.
+
+    A database that only answers would look well until the next outcome comes.
+    """
+
+    def __init__(self, check: CheckWrites, stall: Stalling) -> None:
+        """Write by `check`, and report to `stall`."""
+        self._check = check
+        self._stall = stall
+        self._failed = False
+        self._next = 0.0
+
+    def recorded(self) -> None:
+        """Note that something was recorded just now: that is proof enough."""
+        self._failed = False
+        self._next = time.monotonic() + WRITE_CHECK_EVERY
+
+    def when_due(self) -> None:
+        """Write if that is due, at once after a failure. Raises LedgerUnavailable, SchemaOutdated."""
+        if time.monotonic() < self._next:
+            return
+        try:
+            self._check()
+        except (LedgerUnavailable, SchemaOutdated) as error:
+            self._failed = True
+            self._stall.note(error)
+            raise
+        if self._failed:
+            # Only what was reported here: outcomes may need more than this, such as room on the disk.
+            self._stall.clear()
+        self.recorded()
+
+
 class Recorder:
     """One recorder; runs in one thread."""
 
@@ -79,14 +117,19 @@ class Recorder:
         reconcile: Reconcile,
         linger: float,
         stall: Stalling | None = None,
+        check_writes: CheckWrites | None = None,
     ) -> None:
-        """Gather for `linger` seconds before a transaction that is not full; report the ledger to `stall`."""
+        """Gather for `linger` seconds before a transaction that is not full; report the ledger to `stall`.
+
+        With `check_writes`, a ledger that takes nothing is also found while there is nothing to record.
+        """
         self._outcomes = outcomes
         self._record = record
         self._probe = probe
         self._reconcile = reconcile
         self._linger = linger
         self._stall = stall
+        self._idle = WriteCheck(check_writes, stall) if check_writes and stall else None
         self._next_reconcile = 0.0
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
@@ -102,6 +145,8 @@ class Recorder:
         if settled:
             self._record_or_keep(settled)
             self._outcomes.finish(settled)
+        elif self._idle:
+            self._idle.when_due()
         if time.monotonic() >= self._next_reconcile:
             # Only after recording, which frees memory: Redis may be too full to take a change.
             self._reconcile()
@@ -119,6 +164,8 @@ class Recorder:
             raise
         if self._stall:
             self._stall.clear()
+        if self._idle:
+            self._idle.recorded()
 
     def _record_all(self, settled: SettledEntries) -> None:
         """Record in one transaction; if that cannot be, find the entries that are to blame."""
