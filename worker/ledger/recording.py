@@ -121,7 +121,9 @@ def _recorded(
     fresh = claim_entries(connection, names, now_ms)
     fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
     settled_rows = settlement_rows(fresh_outcomes)
-    by_hand = deliveries_by_hand(connection, settled_rows.late)
+    totals = settled_rows.totals
+    if settled_rows.late:
+        totals = without_latencies(totals, deliveries_by_hand(connection, settled_rows.late))
     dead_rows = dead_letter_rows(
         [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
     )
@@ -130,7 +132,7 @@ def _recorded(
     if chunks:
         keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
     # Late: recorders add to the same row of an integration, and each waits there for the one before it.
-    write_rows(connection, TOTALS, without_latencies(settled_rows.totals, by_hand))
+    write_rows(connection, TOTALS, totals)
     write_rows(connection, FAILURES, settled_rows.failures)
     off = disable_gone(connection, chain.from_iterable(fresh_outcomes.values()))
     return Recorded(len(settled_rows.deliveries) + len(dead_rows), off)
