@@ -1,9 +1,11 @@
 """deploy/compose.yaml: Docker Compose takes it, what it names exists, its commands are the Procfile's."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,18 @@ import yaml
 from opentelemetry.sdk import environment_variables
 
 import worker
+from tests.api.routes import NOTHING
 from tests.deploy.containers import tool
+from tests.embedded_servers import RunningServer
+from tests.fleet import wait_until
+from tests.ports import free_port
 from tests.procfile import lines
+from worker.api.app import create_app
 from worker.settings import Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILE = DEPLOY / "compose.yaml"
+GUIDE = DEPLOY / "guides" / "containers.md"
 #: Services of our image that are no line of the Procfile.
 _ASIDE = {"migrate": "siem db upgrade", "flower": "siem flower"}
 
@@ -174,3 +182,60 @@ def test_the_script_says_what_is_wrong() -> None:
         assert refused.value.returncode == 2
         assert words in refused.value.stderr
     assert shlex.split(make_secrets("--help").stdout)[:2] == ["Usage:", "deploy/compose-secrets"]
+
+
+def test_each_service_has_a_check_that_can_pass() -> None:
+    """The image's check asks the probe port of a role: any other command would be unhealthy for ever."""
+    without = [name for name, one in ours().items() if name not in lines() and "healthcheck" not in one]
+    assert without == [], "`up --wait` would fail for them"
+    assert all("healthcheck" not in services()[name] for name in lines()), "the image's own"
+
+
+def test_nginx_is_started_before_the_api_answers() -> None:
+    """An API that is slow, or waits for a store, would else keep `up` from ever starting it."""
+    assert services()["nginx"]["depends_on"] == {
+        "api": {"condition": "service_started"},
+        "flower": {"condition": "service_started"},
+    }
+
+
+@pytest.mark.slow
+def test_the_check_of_flower_passes_when_it_answers(tmp_path: Path, server: RunningServer) -> None:
+    """It is run as the container runs it, against a Flower with the settings of the service."""
+    flower = services()["flower"]
+    port = str(free_port())
+    login = tmp_path / "login"
+    login.write_text("operator:secret")
+    own = {
+        "SIEM_REDIS_URL": server.url,
+        "SIEM_FLOWER_BASIC_AUTH_FILE": str(login),
+        "SIEM_FLOWER_HOST": "127.0.0.1",
+        "SIEM_FLOWER_PORT": port,
+    }
+    given = {name: value for name, value in flower["environment"].items() if name != "SIEM_REDIS_URL_FILE"}
+    kind, program, *check = flower["healthcheck"]["test"]
+    asking = [sys.executable, *(one.replace(given["SIEM_FLOWER_PORT"], port) for one in check)]
+
+    def passes() -> bool:
+        return subprocess.run(asking, capture_output=True, check=False, timeout=60).returncode == 0
+
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("siem"), "flower"],
+        env=os.environ | given | own,
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(passes, "the check passes")
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert not passes(), "nothing answers any more"
+    assert (kind, program) == ("CMD", "python")
+
+
+def test_the_guide_asks_for_paths_that_there_are() -> None:
+    """Each address in its commands is a route of the API."""
+    asked = set(re.findall(r"https://siem\.example\.com(/api/v1\S*)", GUIDE.read_text()))
+    assert asked
+    assert asked <= set(create_app(NOTHING).openapi()["paths"])
