@@ -60,6 +60,30 @@ secret and no ledger, a worker no ledger. Given: the context and `for`.
 {{- $named | toJson -}}
 {{- end -}}
 
+{{/*
+What must be in the Secrets before a pod starts: the value that names the Secret, the Secret, the value that names
+the key, the key.
+*/}}
+{{- define "siem.neededSecrets" -}}
+{{- $secrets := .Values.secrets -}}
+{{- $needed := list -}}
+{{- range $value, $key := $secrets.keys -}}
+{{- if $key -}}
+{{- $needed = append $needed (list "secrets.existingSecret" $secrets.existingSecret (printf "secrets.keys.%s" $value) $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.migration.enabled -}}
+{{- $owner := ternary "secrets.owner.existingSecret" "secrets.existingSecret" (ne $secrets.owner.existingSecret "") -}}
+{{- $needed = append $needed (list $owner ($secrets.owner.existingSecret | default $secrets.existingSecret) "secrets.owner.databaseUrl" $secrets.owner.databaseUrl) -}}
+{{- end -}}
+{{- if .Values.flower.enabled -}}
+{{- range $value, $key := .Values.flower.secretKeys -}}
+{{- $needed = append $needed (list "secrets.existingSecret" $secrets.existingSecret (printf "flower.secretKeys.%s" $value) $key) -}}
+{{- end -}}
+{{- end -}}
+{{- $needed | toJson -}}
+{{- end -}}
+
 {{/* The settings of a process: plain values, and the files that hold its secrets. */}}
 {{- define "siem.env" -}}
 {{- $own := .own | default dict -}}
