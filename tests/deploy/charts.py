@@ -44,10 +44,15 @@ def refusal(values: Mapping[str, Any]) -> str:
 
 
 def pods(documents: list[Document]) -> Iterator[tuple[Document, Document]]:
-    """Yield every object that makes pods, and the specification of these."""
+    """Yield every object that makes pods or is one, and the specification of these."""
     for one in documents:
-        if one["kind"] in {"Deployment", "Job"}:
-            yield one, one["spec"]["template"]["spec"]
+        if one["kind"] in {"Deployment", "Job", "Pod"}:
+            yield one, template(one)["spec"]
+
+
+def template(document: Document) -> Document:
+    """Return what the pods of an object are made from; of a pod, the pod."""
+    return document if document["kind"] == "Pod" else dict(document["spec"]["template"])
 
 
 def complaints(document: Document, release: str) -> list[str]:

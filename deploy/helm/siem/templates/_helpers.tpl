@@ -277,45 +277,64 @@ spec:
         {{- include "siem.volumes" (dict "context" $root "for" .for) | nindent 8 }}
 {{- end -}}
 
-{{/* A Job of one command. Given: `context`, `name`, `for`, `args`, `annotations`, `seconds`. */}}
+{{/* A Job of one command. Given: `context`, `name`, `for`, `args`, `annotations`, `seconds`, `tries`. */}}
 {{- define "siem.job" -}}
-{{- $root := .context -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
-  name: {{ include "siem.name" $root }}-{{ .name }}
-  labels:
-    {{- include "siem.labels" $root | nindent 4 }}
-    app.kubernetes.io/component: {{ .name }}
-  annotations:
-    {{- toYaml .annotations | nindent 4 }}
+  {{- include "siem.commandMetadata" . | nindent 2 }}
 spec:
   backoffLimit: {{ .tries }}
   activeDeadlineSeconds: {{ .seconds }}
   template:
     metadata:
       labels:
-        {{- include "siem.labels" $root | nindent 8 }}
+        {{- include "siem.labels" .context | nindent 8 }}
         app.kubernetes.io/component: {{ .name }}
     spec:
-      # Without the chart's service account: hooks before the installation run before that is made.
-      {{- include "siem.pod" (dict "context" $root "scheduling" $root.Values.jobs) | nindent 6 }}
-      restartPolicy: Never
-      containers:
-        - name: {{ .name }}
-          image: {{ include "siem.image" $root }}
-          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          args: {{ .args | toJson }}
-          env:
-            {{- include "siem.env" (dict "context" $root "for" .for "own" .own) | trim | nindent 12 }}
-          resources:
-            {{- toYaml $root.Values.jobs.resources | nindent 12 }}
-          securityContext:
-            {{- include "siem.containerSecurity" $root | nindent 12 }}
-          volumeMounts:
-            {{- include "siem.mounts" $root | nindent 12 }}
-      volumes:
-        {{- include "siem.volumes" (dict "context" $root "for" .for) | nindent 8 }}
+      {{- include "siem.command" . | nindent 6 }}
+{{- end -}}
+
+{{/* A pod of one command, once. Given: what a Job is given, but for `tries`. */}}
+{{- define "siem.once" -}}
+apiVersion: v1
+kind: Pod
+metadata:
+  {{- include "siem.commandMetadata" . | nindent 2 }}
+spec:
+  activeDeadlineSeconds: {{ .seconds }}
+  {{- include "siem.command" . | nindent 2 }}
+{{- end -}}
+
+{{- define "siem.commandMetadata" -}}
+name: {{ include "siem.name" .context }}-{{ .name }}
+labels:
+  {{- include "siem.labels" .context | nindent 2 }}
+  app.kubernetes.io/component: {{ .name }}
+annotations:
+  {{- toYaml .annotations | nindent 2 }}
+{{- end -}}
+
+{{- define "siem.command" -}}
+{{- $root := .context -}}
+# Without the chart's service account: hooks before the installation run before that is made.
+{{ include "siem.pod" (dict "context" $root "scheduling" $root.Values.jobs) }}
+restartPolicy: Never
+containers:
+  - name: {{ .name }}
+    image: {{ include "siem.image" $root }}
+    imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+    args: {{ .args | toJson }}
+    env:
+      {{- include "siem.env" (dict "context" $root "for" .for "own" .own) | trim | nindent 6 }}
+    resources:
+      {{- toYaml $root.Values.jobs.resources | nindent 6 }}
+    securityContext:
+      {{- include "siem.containerSecurity" $root | nindent 6 }}
+    volumeMounts:
+      {{- include "siem.mounts" $root | nindent 6 }}
+volumes:
+  {{- include "siem.volumes" (dict "context" $root "for" .for) | nindent 2 }}
 {{- end -}}
 
 {{/* The name of a type of worker in Kubernetes, where no underscore may be. */}}
