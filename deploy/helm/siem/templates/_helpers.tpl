@@ -245,12 +245,13 @@ spec:
             - name: http
               containerPort: {{ .port }}
             {{- end }}
-          # It may take long to start where an image is cold; afterwards it must answer within seconds.
+          # Ready as soon as it can be, and up to five minutes: on a node where many start at once each takes long,
+          # and one that is ended then starts from the beginning. Afterwards it must answer within seconds.
           startupProbe:
             httpGet: {path: /livez, port: probe}
             periodSeconds: 2
             timeoutSeconds: 5
-            failureThreshold: 60
+            failureThreshold: 150
           livenessProbe:
             httpGet: {path: /livez, port: probe}
             periodSeconds: 10
