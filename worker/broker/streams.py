@@ -4,6 +4,7 @@ Redis streams in brief: XREADGROUP hands each entry to one consumer of the group
 did; XACK and XDEL end an entry; XAUTOCLAIM takes over what another consumer has held for too long.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,9 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker.connection import broker_errors, send_command, single_script
+from worker.model.log_events import STREAM_ENTRIES_STRANDED
+
+log = logging.getLogger(__name__)
 
 #: One entry: its id, and field, value, field, value, …
 Entry = tuple[bytes, list[bytes]]
@@ -34,6 +38,7 @@ class GroupReader:
         self._consumer = consumer
         self._claim_idle = claim_idle
         self._make_group = single_script(client, "make_group")
+        self._stranded = single_script(client, "stranded")
         self._own_first = True
         self._next_takeover = 0.0
 
@@ -77,6 +82,11 @@ class GroupReader:
         return {stream.decode(): self._present(stream, entries) for stream, entries in reply or ()}
 
     def _take_over(self, stream: str, count: int) -> list[Entry]:
+        """Take over what a silent consumer holds or, what should never be, what none holds."""
+        stranded = self._stranded(keys=[stream], args=[self._group, self._consumer, count])
+        if stranded:
+            STREAM_ENTRIES_STRANDED.log(log, stream=stream, count=len(stranded))
+            return self._present(stream, stranded)
         idle_ms = round(self._claim_idle * 1000)
         reply = send_command(
             self._client, "XAUTOCLAIM", stream, self._group, self._consumer, idle_ms, "0-0", "COUNT", count
