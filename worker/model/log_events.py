@@ -271,8 +271,8 @@ RESOURCES_TOO_FEW_FILES = _warning(
 SECRETS_BOUND = _info("secrets.bound", "bound {count} secrets to the addresses that they are sent to")
 STREAM_ENTRIES_STRANDED = _error(
     "stream.entries_stranded",
-    "{count} entries of {stream} were handed out and held by no reader, as a damaged log of Redis leaves them; "
-    "they are read again",
+    "{count} entries of {stream} were handed out and held by no reader, as a damaged log of Redis leaves "
+    "them; they are read again",
 )
 STREAM_FOREIGN_ENTRY = _error(
     "stream.foreign_entry", "entry {entry} of {stream} is not ours ({error}): set aside"
