@@ -23,6 +23,19 @@ def test_help_imports_nothing_slow() -> None:
     assert SLOW & set(done.stdout.decode().splitlines()[-1].split()) == set()
 
 
+def test_a_command_imports_no_sdk_of_opentelemetry() -> None:
+    """redis-py would, and take a tenth of the start; whoever wants it later has it."""
+    code = (
+        "import sys, worker.cli as c; c.siem(['status', '--help'], standalone_mode=False);"
+        "print(*sys.modules); import opentelemetry.sdk.metrics"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+
+    imported = done.stdout.splitlines()[-1].split()
+    assert "redis.client" in imported
+    assert [name for name in imported if name.startswith("opentelemetry.sdk")] == []
+
+
 def test_every_command_and_option_is_explained() -> None:
     """No command without help, no option without a sentence."""
     unexplained = [
