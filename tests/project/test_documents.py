@@ -129,7 +129,7 @@ def _exists(words: list[str]) -> bool:
         program = TOP / words[0]
         return words[0] in FOREIGN or ("/" in words[0] and program.is_file() and os.access(program, os.X_OK))
     command: click.Command | None = siem
-    known = {"--help", "--version"}
+    known = {"--help", "--version", "-"}  # the last is standard input
     for word in words[1:]:
         if word == "…":  # any of them
             break
