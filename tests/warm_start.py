@@ -47,6 +47,15 @@ _TAKEN = ("SIEM_", "PYTEST_")
 Files = tuple[IO[bytes], IO[bytes], IO[bytes]]
 
 
+def _namespaces() -> list[Path]:
+    """Return the namespaces in which this thread is, as far as it can go into others; none but on Linux."""
+    own = Path("/proc/thread-self/ns")
+    return [(own / kind).readlink() for kind in ("net", "mnt", "uts", "ipc")] if own.exists() else []
+
+
+_HOME = _namespaces()
+
+
 class WarmProcess:
     """A process that was started so, with what tests use of a Popen."""
 
@@ -125,7 +134,8 @@ def start(
 ) -> "WarmProcess | subprocess.Popen[bytes]":
     """Start a command with these files as its input and output, in a session of its own.
 
-    It starts cold where it is neither `siem` nor `celery`, or where its environment is another one.
+    It starts cold where it is neither `siem` nor `celery`, where its environment is another one, and for a
+    thread that has gone into another namespace: a fork would not be there.
     """
     stdin, stdout, stderr = files
     own = {name: value for name, value in environment.items() if name.startswith(_TAKEN)}
@@ -134,6 +144,7 @@ def start(
     if (
         Path(command[0]).parent != beside
         or Path(command[0]).name not in _PROGRAMS
+        or _namespaces() != _HOME
         or fixed != _server().environment
     ):
         return subprocess.Popen(

@@ -1,11 +1,16 @@
 """The network of these tests carries what it should, and drops what it should."""
 
+import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
+from tests import warm_start
 from tests.two_hosts.network import Network, can_make
 
 _PORT = 4000
@@ -50,6 +55,29 @@ def test_a_cut_may_be_one_way(network: Network, datagrams: socket.socket) -> Non
         _send(network, b"passes")
 
         assert datagrams.recv(100) == b"passes"
+
+
+def test_a_program_runs_where_it_was_started(network: Network) -> None:
+    """Also one that could begin as a fork of a process elsewhere."""
+    siem = str(Path(sys.executable).with_name("siem"))
+    environment = {**os.environ, "SIEM_REDIS_URL": "redis://127.0.0.1:1/0"}
+    read, write = map(os.fdopen, os.pipe(), ("rb", "wb"))
+    with read, write, TemporaryFile() as nothing:
+        # From now on there is one that forks.
+        assert warm_start.start([siem, "--version"], environment, (read, nothing, nothing)).wait() == 0
+        with network.on("here"):
+            here = _namespace("thread-self")
+            # It waits for what it is to publish.
+            process = warm_start.start([siem, "publish"], environment, (read, nothing, nothing))
+        found = _namespace(str(process.pid))
+        process.kill()
+        process.wait()
+
+    assert found == here
+
+
+def _namespace(process: str) -> Path:
+    return Path("/proc", process, "ns/net").readlink()
 
 
 def test_other_namespaces_are_out_of_reach(network: Network) -> None:
