@@ -44,7 +44,7 @@ class SecretFiles(PydanticBaseSettingsSource):
         """Return the content of the field's file, or None."""
         del field
         path = os.environ.get(file_variable(field_name))
-        return None if path is None else _content(file_variable(field_name), path), field_name, False
+        return None if path is None else secret_in(file_variable(field_name), path), field_name, False
 
     def __call__(self) -> dict[str, Any]:
         """Read all files. Raises InvalidSetting for the first that is wrong, with the others."""
@@ -94,7 +94,7 @@ def without_copies(given: Mapping[str, str], inherited: Mapping[str, str]) -> di
         path = inherited.get(name + _SUFFIX)
         if path is None:
             continue
-        if given[name] == _content(name + _SUFFIX, path):
+        if given[name] == secret_in(name + _SUFFIX, path):
             del combined[name]
             combined[name + _SUFFIX] = str(Path(path).absolute())
         else:
@@ -123,8 +123,8 @@ def _misplaced(model: type[BaseSettings], environment: Mapping[str, str]) -> Ite
             )
 
 
-def _content(name: str, path: str) -> str:
-    """Return the one line that a file holds. Raises InvalidSetting."""
+def secret_in(name: str, path: str) -> str:
+    """Return the one line that the file holds that a variable of this name gives. Raises InvalidSetting."""
     if not path:
         raise InvalidSetting(
             name, "names no file", "give the path of a file that holds the secret, or unset it"

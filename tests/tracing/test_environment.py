@@ -1,9 +1,11 @@
 """Variables of OpenTelemetry that are wrong are named before anything starts, and no value is repeated."""
 
+from pathlib import Path
+
 import pytest
 
 from worker.model.errors import InvalidSetting
-from worker.tracing.environment import check_environment, is_disabled
+from worker.tracing.environment import check_environment, collector_headers, is_disabled
 
 
 @pytest.mark.parametrize(
@@ -14,6 +16,8 @@ from worker.tracing.environment import check_environment, is_disabled
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://secret:4317"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc-secret"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "secret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Bearer secret"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=b,authorization=secret%0Ax"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/secret.pem"),
         ("OTEL_TRACES_EXPORTER", "secret"),
         ("OTEL_TRACES_SAMPLER", "secret"),
@@ -38,6 +42,24 @@ def test_a_share_belongs_to_its_sampler(monkeypatch: pytest.MonkeyPatch) -> None
         check_environment()
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.01")
     check_environment()
+
+
+def test_headers_may_stand_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As our own secrets do. Beside the variable it is refused, and so is one without a header."""
+    file = tmp_path / "headers"
+    file.write_text("Authorization=Bearer%20a=b%2Cc , x-team=two words,\n")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS_FILE", str(file))
+    found = collector_headers()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x=secret")
+    with pytest.raises(InvalidSetting, match="HEADERS_FILE: is set, and OTEL_EXPORTER_OTLP_HEADERS as well"):
+        check_environment()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "")
+    file.write_text("secret")
+    with pytest.raises(InvalidSetting, match="HEADERS_FILE: holds what is no header") as caught:
+        check_environment()
+
+    assert found == {"authorization": "Bearer a=b,c", "x-team": "two words"}
+    assert "secret" not in str(caught.value)
 
 
 def test_the_standard_switch_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The exporting end beside a real receiver of OTLP: what arrives, what is bounded, what an end costs."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,19 @@ def test_no_link_of_a_batch_is_lost(collector: Collector) -> None:
     assert many.parent_id == ""
     assert (one.trace_id, one.parent_id) == (f"{7:032x}", f"{7:016x}")
     assert (one.service, one.name, one.kind) == ("siem-test", "deliver webhook", 5)
+
+
+def test_headers_of_a_file_go_to_the_collector(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The environment holds only its path."""
+    (tmp_path / "headers").write_text("authorization=Bearer%20s3cr3t\n")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS_FILE", str(tmp_path / "headers"))
+    tracing = start_tracing("siem-test", begins=False)
+    follow(tracing, [context(1)])
+    tracing.close()
+
+    assert [headers["authorization"] for headers in collector.headers] == ["Bearer s3cr3t"]
 
 
 def test_requests_are_not_too_large(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,17 @@
 """The variables of OpenTelemetry's specification that we check before its SDK reads them.
 
 The SDK passes over most of what is wrong, or says so in a log that is not watched: spans would silently be
-missing. No value is repeated: an address may hold a password, headers do.
+missing. No value is repeated: an address may hold a password, headers do. So these are read here: the SDK
+would log one that is wrong. As one of our own secrets they may stand in a file.
 """
 
 import os
+import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from worker.model.errors import InvalidSetting
+from worker.secret_files import secret_in
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -18,6 +21,9 @@ _FILES = tuple(
     for signal in ("TRACES_", "")
     for file in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
 )
+_HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
+_HEADERS_FILE = "OTEL_EXPORTER_OTLP_HEADERS_FILE"
+_HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+=[ -~]+", re.ASCII)
 _SAMPLER, _ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 _RATIOS = ("traceidratio", "parentbased_traceidratio")
 _SAMPLERS = (
@@ -37,6 +43,30 @@ def check_environment() -> None:
     if wrong:
         first, *others = wrong
         raise InvalidSetting(first.field, first.reason, first.hint, others)
+
+
+def collector_headers() -> dict[str, str]:
+    """Return the headers that the collector wants. Raises InvalidSetting."""
+    for name in _HEADERS:
+        if (value := _value(name)) and _HEADERS_FILE in os.environ:
+            raise InvalidSetting(
+                _HEADERS_FILE, f"is set, and {name} as well", "set one of the two, and unset the other"
+            )
+        if value:
+            return _headers(name, value)
+    path = os.environ.get(_HEADERS_FILE)
+    return {} if path is None else _headers(_HEADERS_FILE, secret_in(_HEADERS_FILE, path))
+
+
+def _headers(name: str, text: str) -> dict[str, str]:
+    found = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        header, _, value = map(str.strip, map(unquote, part.partition("=")))
+        if not _HEADER.fullmatch(f"{header}={value}"):
+            hint = "give name=value, several with commas between, in ASCII; %2C is a comma of a value"
+            raise InvalidSetting(name, "holds what is no header", hint)
+        found[header.lower()] = value
+    return found
 
 
 def _wrong() -> Iterator[InvalidSetting]:
@@ -61,10 +91,18 @@ def _wrong() -> Iterator[InvalidSetting]:
     if _value("OTEL_TRACES_EXPORTER").lower() not in {"", "otlp"}:
         yield InvalidSetting("OTEL_TRACES_EXPORTER", "names another exporter", "set it to otlp, or unset it")
     yield from _wrong_sampler()
+    yield from _wrong_headers()
 
 
 #: Of one export, in seconds; a longer one would keep newer spans waiting.
 _LONGEST_TIMEOUT = 60
+
+
+def _wrong_headers() -> Iterator[InvalidSetting]:
+    try:
+        collector_headers()
+    except InvalidSetting as error:
+        yield error
 
 
 def _wrong_sampler() -> Iterator[InvalidSetting]:

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from worker import __version__
 from worker.model.errors import InvalidSetting
 from worker.model.log_events import TRACING_FAILED, TRACING_RESUMED
-from worker.tracing.environment import check_environment
+from worker.tracing.environment import check_environment, collector_headers
 from worker.tracing.spans import SCOPE, Tracing
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def start_tracing(service: str, *, begins: bool) -> Tracing:
     session = _Session()
     try:
         limits = SpanLimits(max_links=None if _LINK_LIMIT in os.environ else LINKS_A_SPAN)
-        exporter = CountedExporter(OTLPSpanExporter(session=session), session)
+        exporter = CountedExporter(OTLPSpanExporter(headers=collector_headers(), session=session), session)
         provider = TracerProvider(
             # Who only follows must not draw lots again: what was sampled once would be missing here.
             sampler=None if begins else ALWAYS_ON,
