@@ -132,3 +132,12 @@ def test_only_a_digest_rests(bare_fleet: Fleet) -> None:
 
     assert files
     assert not any(text.rpartition("_")[2].encode() in path.read_bytes() for path in files)
+
+
+def test_a_wrong_address_of_a_collector_ends_it(bare_fleet: Fleet) -> None:
+    """Before it serves: its spans would silently be missing."""
+    traced = {"SIEM_API_PORT": "0", "SIEM_TRACING": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector"}
+    ran = call({**bare_fleet.environment, **traced}, "api")
+
+    assert (ran.code, ran.out) == (2, "")
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT: is no address of a collector" in ran.err
