@@ -1,5 +1,6 @@
 """Tests of an integration over HTTP, its health, and the types of events."""
 
+import datetime as dt
 import json
 import threading
 from collections.abc import Iterator
@@ -7,12 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.api.conftest import PUBLISH_ONLY, Api
 from tests.fleet import wait_until
 from tests.receivers.hec import HecReceiver
 from tests.receivers.scripts import Action
+from tests.transports.certificates import server_context
 from worker.api.pools import TESTS
+from worker.broker.certificates import certificate_ends
 from worker.broker.heartbeat import Heartbeat
 from worker.broker.key_holders import key_facts, key_holders
 from worker.model.events import EventType
@@ -53,6 +57,21 @@ def test_a_test_tells_each_step(api: Api, splunk: HecReceiver) -> None:
     assert splunk.events
     assert {one["result"] for one in reported["steps"]} <= {"ok", "warning", "skipped"}
     assert "secret-token" not in answer.text
+
+
+def test_a_test_notes_when_the_certificate_ends(api: Api) -> None:
+    """Even without an event: the alert on a renewed certificate of an idle integration ends then."""
+    authority, ends = trustme.CA(), dt.datetime(2031, 2, 3, tzinfo=dt.UTC)
+    tls = server_context(authority.issue_cert("127.0.0.1", not_after=ends))
+    with HecReceiver(tls=tls) as splunk:
+        trusted = {"ca_pem": authority.cert_pem.bytes().decode(), "token": "secret-token"}
+        made = api.create({"type": "splunk_hec", "url": splunk.url, **trusted})
+        before = certificate_ends(api.resources.client).get(made["id"])
+        answer = api.ask("POST", f"/integrations/siem/{made['id']}/test?test_event=false")
+
+    assert step(answer.json()["steps"], "tls")["result"] == "ok"
+    assert before is None
+    assert certificate_ends(api.resources.client)[made["id"]] == ends.timestamp()
 
 
 def test_a_test_without_an_event_sends_none(api: Api, splunk: HecReceiver) -> None:

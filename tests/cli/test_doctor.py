@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from tests.fleet import Fleet
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.transports.certificates import server_context
+from worker.broker.certificates import certificate_ends
 from worker.demo.splunk import Reply
 from worker.integrations.integration import parse_integration
 
@@ -98,6 +100,15 @@ def test_a_healthy_siem_for_people(desk: Fleet) -> None:
     assert summary == "well: no step failed."
     assert (event["type"], event["test"]) == ("integration.test", True)
     assert event["id"] in ran.out
+
+
+def test_the_end_of_a_certificate_is_noted(desk: Fleet) -> None:
+    """As a delivery does: the metric shows the new one of an integration without events."""
+    with _splunk(desk, "renewed"):
+        call(desk.environment, "doctor", "renewed", "--no-test-event")
+        noted = certificate_ends(desk.client)
+
+    assert noted["int_renewed"] > time.time()
 
 
 def test_a_broken_siem_for_people(desk: Fleet) -> None:

@@ -11,6 +11,7 @@ forty destinations that never answer hold up nothing but further tests.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, closing
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -23,12 +24,14 @@ from worker.api.resources import Resources
 from worker.background.doctor import StepReport, examine, examine_keys
 from worker.background.health import HealthService
 from worker.background.reach import held_connections
+from worker.broker.certificates import CertificateNotes
 from worker.integrations.integration import Integration
 from worker.ledger.audit import record_alone
 from worker.model.audit import Actor
 from worker.model.errors import NotFoundError
 from worker.model.sources import MissingSources, Source
 from worker.transports.check_guards import FleetGuard
+from worker.transports.guard import Guard
 from worker.vault.changes import integration_test_record
 from worker.views.diagnostics import TestDocument, step_document, test_document
 from worker.views.health import HealthDocument, health_document
@@ -50,7 +53,7 @@ async def steps_of_test(
     Raises a Problem, 429 or 503, when too many tests are under way, and whatever keeps a test from its first
     step. If no one reads the steps any more, the test ends with the step that it is at.
     """
-    run = _Run(lambda: _checks(resources, integration, test_event=test_event))
+    run = _Run(lambda: _checks(resources, integration, test_event=test_event, saved=saved))
     try:
         TESTS.submit(tenant_id, run.work)
     except PoolFull as full:
@@ -77,14 +80,16 @@ async def _chained(
 
 
 def _checks(
-    resources: Resources, integration: Integration, *, test_event: bool
+    resources: Resources, integration: Integration, *, test_event: bool, saved: bool
 ) -> Generator[StepReport, None, None]:
     reach = resources.reach_of(integration.type)
     seconds = reach.send_deadline(resources.config.send_deadline)
     held = held_connections(resources.client, integration)
     keys = examine_keys(resources.client, resources.vault, integration, with_names=False)
     yield from keys
-    guard = FleetGuard(reach)
+    guard: Guard = FleetGuard(reach)
+    if saved:
+        guard = guard.noting(partial(CertificateNotes(resources.client).note, integration.id))
     yield from examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
 
 

@@ -17,6 +17,7 @@ import click
 
 from worker.background.doctor import StepReport, StepStatus, examine
 from worker.background.redis_monitor import RedisReport
+from worker.broker.certificates import CertificateNotes
 from worker.broker.conflicts import orphan_document
 from worker.broker.connection import Client, redis_client
 from worker.broker.notices import recorder_stall
@@ -252,9 +253,15 @@ def _checks(integration: Integration, config: Settings, *, test_event: bool) -> 
     reach = worker_reach(integration.type)
     seconds = reach.send_deadline(config.send_deadline)
     held = partial(connections_held, integration)
-    guard = FleetGuard(reach)
+    guard = FleetGuard(reach).noting(partial(_note_certificate, integration.id))
     checks = examine(integration, guard, send_seconds=seconds, test_event=test_event, held=held)
     return chain(worker_keys(integration), checks)
+
+
+def _note_certificate(integration_id: str, ends: float) -> None:
+    """Have the metrics show when a certificate ends; without Redis nothing is noted."""
+    with suppress(InvalidSetting), closing(redis_client(configuration().broker_address())) as client:
+        CertificateNotes(client).note(integration_id, ends)
 
 
 def _print_each(checks: Iterable[StepReport]) -> list[StepReport]:

@@ -133,6 +133,8 @@ class NetworkChecks:
         handshake = self._connection.shake_hands(self._options, target.host, self._seconds)
         if handshake.failure is not None:
             return self._distrusted(handshake, handshake.failure)
+        if handshake.chain:
+            self._guard.note_certificate(handshake.chain[0].ends.timestamp())
         shown = f"{handshake.version}, {_described(handshake.chain)}"
         if self._options.tls_server_name is not None:
             shown += f", verified for {self._options.tls_server_name}" if self._options.verify_tls else ""
