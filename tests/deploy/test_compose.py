@@ -154,6 +154,13 @@ def test_every_service_is_confined() -> None:
         assert services()[name]["stop_grace_period"] == "90s", "longer than a batch may take"
 
 
+def test_those_who_make_spans_reach_a_collector() -> None:
+    """It may be anywhere, or join this network: the stores' own leads nowhere."""
+    makers = [name for name in lines() if name != "recorder"]
+
+    assert [name for name in makers if "egress" not in services()[name]["networks"]] == []
+
+
 def test_the_stores_are_reached_from_inside_alone() -> None:
     """Redis and PostgreSQL publish no port, and are in a network that leads nowhere else."""
     assert compose()["networks"]["backend"] == {"internal": True}

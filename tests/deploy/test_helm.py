@@ -75,6 +75,9 @@ EVERYTHING: Document = {
         "stores": [
             {"to": [{"ipBlock": {"cidr": "10.1.0.0/24"}}], "ports": [{"protocol": "TCP", "port": 6379}]}
         ],
+        "collector": [
+            {"to": [{"ipBlock": {"cidr": "10.3.0.9/32"}}], "ports": [{"protocol": "TCP", "port": 4318}]}
+        ],
         "privateDestinations": ["10.2.0.0/16"],
     },
     "monitoring": {
@@ -356,6 +359,26 @@ def test_the_internet_is_open_to_those_who_need_it(everything: list[Document]) -
     assert "siem-recorder" not in without_webhook
     assert {"10.0.0.0/8", "169.254.0.0/16"} <= set(peers[0]["to"][0]["ipBlock"]["except"])
     assert peers[1]["to"] == [{"ipBlock": {"cidr": "10.2.0.0/16"}}]
+
+
+@needs_helm
+def test_the_collector_is_open_to_those_who_make_spans(everything: list[Document]) -> None:
+    """Routers, workers of any type and the API; only where one is named."""
+    spec = named(everything, "NetworkPolicy", "siem-collector")["spec"]
+    [unless] = spec["podSelector"]["matchExpressions"]
+    chosen = {
+        component
+        for one, _ in pods(everything)
+        if (component := template(one)["metadata"]["labels"]["app.kubernetes.io/component"])
+        not in unless["values"]
+    }
+    closed = rendered({"networkPolicy": {"enabled": True, "stores": EVERYTHING["networkPolicy"]["stores"]}})
+
+    assert (unless["key"], unless["operator"]) == ("app.kubernetes.io/component", "NotIn")
+    assert {one for one in chosen if "worker" not in one} == {"api", "router"}
+    assert any("fourth" in one for one in chosen)
+    assert spec["egress"] == EVERYTHING["networkPolicy"]["collector"]
+    assert not [one for one in closed if one["metadata"]["name"] == "siem-collector"]
 
 
 @needs_helm
