@@ -141,6 +141,12 @@ def test_every_image_has_an_exact_tag() -> None:
     assert [one for one in others if not re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z]+)?", one)] == []
 
 
+def test_another_version_touches_our_processes_alone() -> None:
+    """Docker Compose makes anew what has changed: an upgrade leaves the stores running."""
+    with_version = {name for name, one in services().items() if "SIEM_VERSION" in json.dumps(one)}
+    assert with_version == set(ours())
+
+
 def test_every_service_is_confined() -> None:
     """No service may write to its image, gain a right, fill the disk with logs, or take the whole machine."""
     for name, one in services().items():
