@@ -89,8 +89,9 @@ def _patterns() -> Iterator[tuple[str, re.Pattern[Any], frozenset[str]]]:
             continue
         module = ".".join(path.relative_to(_ROOT.parent).with_suffix("").parts)
         for name, value in list(vars(import_module(module)).items()):
+            used = source if name.startswith("_") else _ALL
             for pattern in _compiled(value):
-                yield f"{module}.{name}", pattern, frozenset(re.findall(rf"\b{name}\.(\w+)", _ALL))
+                yield f"{module}.{name}", pattern, frozenset(re.findall(rf"\b{name}\.(\w+)", used))
         for call in ast.walk(ast.parse(source)):
             match call:
                 case ast.Call(
