@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 
-from tests.fleet import Fleet
+from tests.fleet import Fleet, wait_until
 from worker.broker import keys
 from worker.ledger.replays import create_replay
 from worker.model.replays import DeadLetterFilter
@@ -146,9 +146,12 @@ class Monkey:
 
     def _empty_redis(self) -> None:
         """Take everything from it, once the ledger has a mark that says what stands there."""
-        if int(self._fleet.client.hget(keys.EPOCH, "number") or 0) > 1:
-            self._fleet.client.flushall()
-            self.done["redis emptied"] += 1
+        wait_until(self._is_marked, "the ledger knows what stands in Redis")
+        self._fleet.client.flushall()
+        self.done["redis emptied"] += 1
+
+    def _is_marked(self) -> bool:
+        return int(self._fleet.client.hget(keys.EPOCH, "number") or 0) > 1
 
     def _freeze_redis(self) -> None:
         self._fleet.server.pause()
