@@ -12,9 +12,7 @@ _debug, _info = partial(LogEvent, logging.DEBUG), partial(LogEvent, logging.INFO
 _warning, _error = partial(LogEvent, logging.WARNING), partial(LogEvent, logging.ERROR)
 
 API_LISTENING = _info("api.listening", "listening at {url}")
-API_STARTED_WITHOUT_DATABASE = _warning(
-    "api.started_without_database", "started without the database: {error}"
-)
+API_STARTED_WITHOUT_DATABASE = _warning("api.started_without_database", "started without database: {error}")
 API_KEY_COPY_DEFERRED = _debug("api_key.copy_deferred", "key not yet in Redis, a recorder copies it: {error}")
 API_KEY_REVOCATION_DEFERRED = _warning(
     "api_key.revocation_deferred",
@@ -36,9 +34,7 @@ BACKLOG_BUDGET_EXCEEDED = _warning(
 BACKLOG_FULL = _warning(
     "backlog.full", "backlog of {integration} is full: its {events} oldest events are parked", "name"
 )
-BACKLOG_SLOTS_REPAIRED = _error(
-    "backlog.slots_repaired", "{count} slots had no lease, as damaged data leaves them"
-)
+BACKLOG_SLOTS_REPAIRED = _error("backlog.slots_repaired", "{count} slots had no lease: damaged data")
 BACKLOG_UNREADABLE = _error(
     "backlog.unreadable",
     "{chunks} chunks of the backlog of {integration} cannot be read: their {events} events are dead letters; "
@@ -89,7 +85,7 @@ DELIVERY_UNEXPECTED_ERROR = _error(
     "delivery.unexpected_error", "unexpected error while sending; the batch is retried"
 )
 DELIVERY_WITHDRAWAL_DEFERRED = _warning(
-    "delivery.withdrawal_deferred", "cannot withdraw {events} events yet: {error}"
+    "delivery.withdrawal_deferred", "{events} events not withdrawn: {error}"
 )
 DEPENDENCY_BACK = _warning("dependency.back", "{dependency} is back after {seconds:.1f} s")
 DEPENDENCY_LOST = _error("dependency.lost", "lost {dependency}: {error}; retrying until it is back")
@@ -271,8 +267,7 @@ RESOURCES_TOO_FEW_FILES = _warning(
 SECRETS_BOUND = _info("secrets.bound", "bound {count} secrets to the addresses that they are sent to")
 STREAM_ENTRIES_STRANDED = _error(
     "stream.entries_stranded",
-    "{count} entries of {stream} were handed out and held by no reader, as a damaged log of Redis leaves "
-    "them; they are read again",
+    "{count} entries of {stream} were handed out and held by no reader (is Redis' log sound?): read again",
 )
 STREAM_FOREIGN_ENTRY = _error(
     "stream.foreign_entry", "entry {entry} of {stream} is not ours ({error}): set aside"
