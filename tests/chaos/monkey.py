@@ -10,7 +10,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+from redis.exceptions import ResponseError
 
 from tests.fleet import Fleet, wait_until
 from worker.broker import keys
@@ -74,6 +77,12 @@ LOSSY = frozenset({"empty-redis"})
 #: The processes that chaos may kill, by the name under which the fleet starts them.
 VICTIMS = ("router", "router-2", "worker", "worker-2", "recorder")
 
+#: What each reads, and as which group.
+_READS = {
+    "router": (keys.EVENTS, keys.ROUTER_GROUP),
+    "recorder": (keys.OUTCOMES, keys.RECORDER_GROUP),
+}
+
 
 class Monkey:
     """Does one bad thing after the other; everything that it ends, it starts again."""
@@ -89,7 +98,8 @@ class Monkey:
     ) -> None:
         """Take the fleet; the same seed does the same things in the same order.
 
-        `deeds` names what it may do (left out: everything); with `role`, of the processes it kills no others.
+        `deeds` names what it may do (left out: everything); with `role`, of the processes it kills no others,
+        and each only once it works.
         """
         self.done: Counter[str] = Counter()
         self.replays: Counter[str] = Counter()
@@ -97,6 +107,7 @@ class Monkey:
         self._dice = random.Random(seed)
         self._integration_ids = integration_ids
         self._paused: set[str] = set()
+        self._must_work = role is not None
         self._victims = [one for one in VICTIMS if role in {None, one.partition("-")[0]}]
         self._deeds = {
             name: each
@@ -135,9 +146,19 @@ class Monkey:
 
     def _kill_a_process(self) -> None:
         victim = self._dice.choice(self._victims)
+        if self._must_work and not self._works(victim):
+            return
         self._fleet.kill(victim)
         self._fleet.spawn(victim)
         self.done[victim.partition("-")[0]] += 1
+
+    def _works(self, victim: str) -> bool:
+        """Whether this router or recorder, as it runs now, has read: what starts has nothing to break."""
+        stream, group = _READS[victim.partition("-")[0]]
+        with suppress(ResponseError):  # neither stream nor group yet
+            found: Any = self._fleet.client.xinfo_consumers(stream, group)
+            return any(b":%d:" % self._fleet.processes[victim].pid in one["name"] for one in found)
+        return False
 
     def _kill_redis(self) -> None:
         self._fleet.server.kill()

@@ -156,14 +156,14 @@ def test_routers_that_are_killed_lose_nothing_of_it(own: Fleet) -> None:
         made = list(events("loud", "policy.allow", LONG_FLOOD // 4, run=f"turn-{turn}"))
         for tenant, kind in SMALL:
             made += events(tenant, kind, 300, run=f"turn-{turn}")
-        publish(own, made)
-        wanted += [one["id"] for one in made]
         victim = routers[turn % 2]
         wait_until(partial(reads, own, victim), "the next victim reads")
-        ahead |= readers_ahead(own, 1.0 if turn % 2 else 0.1)
+        ahead |= readers_ahead(own, 0.1 if turn % 2 else 1.0)
         time.sleep(0.1 * (turn % 4))  # so that they are killed at different moments of their work
         own.kill(victim)
         own.spawn(victim)
+        publish(own, made)
+        wanted += [one["id"] for one in made]
     await_end(own)
 
     found = Counter(routed(own))
