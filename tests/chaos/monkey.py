@@ -161,7 +161,7 @@ class Monkey:
         return False
 
     def _kill_redis(self) -> None:
-        self._fleet.server.kill()
+        self._fleet.server.kill_when_written()
         self._fleet.server.restart()
         self.done["redis"] += 1
 

@@ -85,7 +85,7 @@ def test_redis_killed_and_restarted_on_the_same_data(tmp_path: Path, binary: Pat
         own.integrate(splunk.url)
         own.start()
         before = own.publish(denial(f"e{number}") for number in range(3_000))
-        own.server.kill()
+        own.server.kill_when_written()
         own.server.restart()
         after = own.publish(denial(f"f{number}") for number in range(1_000))
         own.settled(4_000)

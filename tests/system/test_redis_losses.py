@@ -162,7 +162,7 @@ def test_a_restart_with_its_log_is_not_reported(own: Fleet) -> None:
         own.publish(denial(f"e{number}") for number in range(10))
         marked(own, 10)
         before = int(own.client.hget("siem:epoch", "number") or 0)
-        own.server.kill()
+        own.server.kill_when_written()
         own.server.restart()
         own.siem("integrations", "delete", "splunk", "--yes")
         wait_until(lambda: len(own.dead()) == 10, "its events are dead letters")
