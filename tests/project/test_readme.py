@@ -18,7 +18,9 @@ def test_every_setting_is_listed_with_its_default() -> None:
 
     assert set(listed) == {f"SIEM_{name.upper()}" for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
-        if isinstance(field.default, (int, float)):
+        if isinstance(field.default, bool):
+            assert listed[f"SIEM_{name.upper()}"] == str(field.default).lower()
+        elif isinstance(field.default, (int, float)):
             assert float(listed[f"SIEM_{name.upper()}"]) == field.default
 
 
