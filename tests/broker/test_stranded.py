@@ -32,6 +32,11 @@ def _ids(read: dict[str, list[Entry]]) -> list[bytes]:
     return [entry_id for entry_id, _ in read.get(STREAM, [])]
 
 
+def _finish(client: redis.Redis, ids: list[bytes]) -> None:
+    client.xack(STREAM, GROUP, *ids)
+    client.xdel(STREAM, *ids)
+
+
 def test_they_are_read_and_held_again(
     client: redis.Redis, reader: GroupReader, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -43,12 +48,26 @@ def test_they_are_read_and_held_again(
     assert _ids(reader.read(3, 1)) == stranded[:3]
     assert client.xpending(STREAM, GROUP)["pending"] == 3
     assert "3 entries of stream were handed out and held by no reader" in caplog.text
-    client.xack(STREAM, GROUP, *stranded[:3])
-    client.xdel(STREAM, *stranded[:3])
+    _finish(client, stranded[:3])
     assert _ids(reader.read(10, 1)) == stranded[3:]
-    client.xack(STREAM, GROUP, *stranded[3:])
-    client.xdel(STREAM, *stranded[3:])
+    _finish(client, stranded[3:])
     assert _ids(reader.read(10, 1)) == new
+
+
+def test_however_many_they_are_nothing_new_comes_before_them(client: redis.Redis) -> None:
+    """Of a patient reader, too, which looks for them only now and then."""
+    patient = GroupReader(client, [STREAM], GROUP, "patient", claim_idle=60)
+    patient.read(1, 1)
+    stranded = _add(client, 5)
+    client.xgroup_setid(STREAM, GROUP, stranded[-1])
+    new = _add(client, 1)
+
+    read = []
+    for _ in range(4):
+        read.append(_ids(patient.read(2, 1)))
+        _finish(client, read[-1])
+
+    assert read == [stranded[:2], stranded[2:4], stranded[4:], new]
 
 
 def test_what_another_holds_stays_with_it(client: redis.Redis, reader: GroupReader) -> None:
@@ -60,8 +79,7 @@ def test_what_another_holds_stays_with_it(client: redis.Redis, reader: GroupRead
     assert _ids(patient.read(10, 1)) == [first, last], "it holds these two"
 
     # The one in front is held, and is done sooner or later.
-    client.xack(STREAM, GROUP, first)
-    client.xdel(STREAM, first)
+    _finish(client, [first])
     assert _ids(reader.read(10, 1)) == stranded
     held = {one["message_id"]: one["consumer"] for one in client.xpending_range(STREAM, GROUP, "-", "+", 10)}
     assert held == {stranded[0]: b"reader", stranded[1]: b"reader", last: b"patient"}

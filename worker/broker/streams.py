@@ -65,9 +65,9 @@ class GroupReader:
             self._own_first = False
         if time.monotonic() >= self._next_takeover:
             taken = {stream: self._take_over(stream, count) for stream in self._streams}
-            self._next_takeover = time.monotonic() + self._claim_idle / 2
             if any(taken.values()):
-                return taken
+                return taken  # and look again next time: there may be more
+            self._next_takeover = time.monotonic() + self._claim_idle / 2
         return self._ask(count, block_ms, ">")
 
     def _ask(self, count: int, block_ms: int | None, since: str) -> dict[str, list[Entry]]:
