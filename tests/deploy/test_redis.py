@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import redis
 import trustme
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.conftest import SERVERS
 from tests.deploy.redis_servers import CONFIGURATION, USERS, ProductionRedis, debian_redis, password, users
@@ -126,10 +128,12 @@ def test_a_password_that_was_not_filled_in_keeps_it_from_starting(server: str, t
 
 def test_each_user_has_its_own_password_and_nobody_comes_without(production: ProductionRedis) -> None:
     """The default user is off; a user with the password of another one is refused."""
-    with redis.Redis(port=production.port) as stranger, pytest.raises(redis.RedisError):
+    # What is refused once is not tried again, and again after seconds.
+    once = Retry(NoBackoff(), 0)
+    with redis.Redis(port=production.port, retry=once) as stranger, pytest.raises(redis.RedisError):
         stranger.ping()
     for user in (name for name in users() if name != "default"):
-        guessing = redis.Redis(port=production.port, username=user, password="x")
+        guessing = redis.Redis(port=production.port, username=user, password="x", retry=once)
         with guessing, pytest.raises(redis.AuthenticationError):
             guessing.ping()
         with production.client(user) as client:
