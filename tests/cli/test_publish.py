@@ -108,14 +108,19 @@ def test_a_slow_pipe_is_published_as_it_comes_and_can_be_interrupted(empty: Flee
     """`tail -f | siem publish -` delays nothing; Ctrl-C ends it with 130, and it tells what was published."""
     with start(empty.environment, "publish", "-") as process:
         assert process.stdin is not None
+        assert process.stderr is not None
         process.stdin.write(json.dumps(denial("e1")).encode() + b"\n")
         process.stdin.flush()
         wait_until(lambda: empty.client.xlen("siem:events") == 1, "the event is published at once")
+        process.stdin.write(b"x\n")
+        process.stdin.flush()
+        # What comes behind an event is refused once that one is counted.
+        assert process.stderr.readline().startswith(b"line 2: ")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
 
         assert process.returncode == 130
-        assert (out, err.strip()) == (b"", b"Interrupted; until then: Published 1 event.")
+        assert (out, err.strip()) == (b"", b"Interrupted; until then: Published 1 event, refused 1.")
 
 
 def test_a_redis_that_takes_nothing_ends_it(empty: Fleet) -> None:
