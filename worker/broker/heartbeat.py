@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from redis.exceptions import ResponseError
 
 from worker import __version__
-from worker.broker import keys
+from worker.broker import formats, keys
 from worker.broker.clocks import measure_skew
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.fleet import (
@@ -221,7 +221,11 @@ _MOST = 1000
 def process_facts() -> Mapping[str, Any]:
     """Return the present state of this process; logs the end of a shortage."""
     peers = BUDGET.peers().most_common(_MOST)
-    return {_SHORT_OF: [one.value for one in SHORTAGES.current()], _CONNECTIONS: dict(peers)}
+    return {
+        _SHORT_OF: [one.value for one in SHORTAGES.current()],
+        _CONNECTIONS: dict(peers),
+        formats.FACT: [one.value for one in formats.READABLE],
+    }
 
 
 def consuming_facts(started: Collection[str], consumed: Collection[str]) -> Mapping[str, Any]:

@@ -54,6 +54,8 @@
 | `siem:events:aside:<ms>`     | stream | `siem:events` as it was, with ids ahead of the clock; its      |
 |                              |        | entries are added again (`worker.broker.clocks`)          |
 | `siem:events:renumbered`     | string | when that happened last (ms), and the id; expires              |
+| `siem:formats`               | string | forms of entries that all processes read (`worker.broker.formats`) |
+| `siem:formats:held`          | string | 1: the earlier forms are to be written, whatever they read     |
 | `siem:tenants:full`          | string | tenants of which too much waits, and how many bytes (JSON);    |
 |                              |        | expires (`worker.broker.notices`)                         |
 | `siem:marker`                | string | the lock of the one that marks                                 |
@@ -133,6 +135,8 @@ of the value. `tests/upgrades` tries both directions.
 EVENTS = "siem:events"
 AHEAD_LOCK = "siem:events:ahead"
 FLOODS = "siem:events:floods"
+FORMATS = "siem:formats"
+FORMATS_HELD = "siem:formats:held"
 FULL_TENANTS = "siem:tenants:full"
 EVENTS_ASIDE = "siem:events:aside"
 RENUMBERED = "siem:events:renumbered"

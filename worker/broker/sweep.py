@@ -22,6 +22,7 @@ from worker.broker import keys, outcomes
 from worker.broker.clocks import Renumbering
 from worker.broker.connection import broker_errors, script_text, send_command, single_script
 from worker.broker.fleet import Presence, Sighting, sightings
+from worker.broker.formats import FormatsNotice
 from worker.broker.identity import ProcessIdentity
 from worker.broker.oom import ask_when_full, report_displaced
 from worker.broker.streams import forget_idle_consumers
@@ -154,6 +155,7 @@ class Housekeeping:
         self._name = uuid.uuid4().hex
         self._next_look = 0.0
         self._renumbering = Renumbering(client)
+        self._formats = FormatsNotice(client)
 
     def may_sweep(self, interval: float) -> bool:
         """Take the lock, or keep it; another may have it once this one was silent for three intervals."""
@@ -168,6 +170,10 @@ class Housekeeping:
     def renumber(self) -> None:
         """Bring the ids of the ingress back to the clock, if a publisher has chosen one ahead of it."""
         self._renumbering.step()
+
+    def renew_formats(self) -> None:
+        """Now and then, write which forms of entries all processes read."""
+        self._formats.renew()
 
     def report_displaced(self) -> None:
         """Log which keys scripts have moved away since it was last called."""

@@ -71,6 +71,7 @@ class Sweeper:
         self._housekeeping.renumber()
         if not self._housekeeping.may_sweep(self._interval):
             return 0
+        self._housekeeping.renew_formats()
         reissued = self._backlog.reissue(self._interval)
         orders = [one.order for one in reissued]
         subscriptions = self._snapshot.subscriptions()

@@ -1,0 +1,126 @@
+"""Which forms of entries may be written: those that every living process of the fleet can read.
+
+Each process says in its heartbeat which forms it reads (the fact `formats`); a process of an earlier
+release says nothing. The one sweeper writes the names that all of them know to `siem:formats`, which expires
+if no one sweeps. A writer asks `KnownFormats`, and writes the earlier form as long as the answer is no.
+
+`hold_formats` has the earlier forms written whatever the processes know: before a fleet goes back to an
+earlier release, until nothing of the new forms is left.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from worker.broker import keys
+from worker.broker.connection import broker_errors
+from worker.broker.fleet import LivingProcess, living_processes
+from worker.broker.oom import ask_when_full
+from worker.model.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    import redis
+
+#: The fact of a heartbeat that names them.
+FACT = "formats"
+#: How often the sweeper writes them, how long that holds, and how long an answer is kept; in seconds.
+EVERY, LASTS, REMEMBERED = 5.0, 60, 2.0
+#: Between the names in `siem:formats`.
+_AND = " "
+
+
+class Format(StrEnum):
+    """A form that processes of an earlier release cannot read."""
+
+    #: Many events in one entry of `siem:events`.
+    FRAMES = "frames"
+    #: Chunks of backlogs whose payload stands under a key of its own.
+    SHARED_CHUNKS = "shared-chunks"
+
+
+#: What this release reads.
+READABLE: tuple[Format, ...] = ()
+
+
+def formats_of(processes: Iterable[LivingProcess]) -> frozenset[str]:
+    """Return the forms that all of these processes read; none without any process."""
+    known = [_said_by(one) for one in processes]
+    return frozenset.intersection(*known) if known else frozenset()
+
+
+def _said_by(process: LivingProcess) -> frozenset[str]:
+    said = process.report.facts.get(FACT) if process.report else None
+    return frozenset(one for one in said if isinstance(one, str)) if isinstance(said, list) else frozenset()
+
+
+class FormatsNotice:
+    """Writes now and then which forms the fleet reads. Raises BrokerUnavailable."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Write to this Redis."""
+        self._client = client
+        self._next = 0.0
+
+    def renew(self) -> None:
+        """Write it, unless that was done a moment ago."""
+        if time.monotonic() < self._next:
+            return
+        names = formats_of(living_processes(self._client))
+        with broker_errors():
+            if not names or are_held(self._client):
+                ask_when_full(self._client, "DEL", keys.FORMATS)
+            else:
+                ask_when_full(self._client, "SET", keys.FORMATS, _AND.join(sorted(names)), "EX", LASTS)
+        self._next = time.monotonic() + EVERY
+
+
+class KnownFormats:
+    """What may be written, as Redis said a moment ago; may be shared between threads."""
+
+    def __init__(self, client: "redis.Redis", clock: Callable[[], float] = time.monotonic) -> None:
+        """Ask this Redis, at most every two seconds."""
+        self._client = client
+        self._clock = clock
+        self._names: Collection[str] = ()
+        self._next = 0.0
+
+    def has(self, one: Format) -> bool:
+        """Whether all living processes read this form. Never raises: False if Redis does not say."""
+        if self._clock() >= self._next:
+            self._names = self._read()
+            self._next = self._clock() + REMEMBERED
+        return one.value in self._names
+
+    def _read(self) -> Collection[str]:
+        try:
+            return written_formats(self._client)
+        except BrokerUnavailable:
+            # Also a publisher without the right to read it: the earlier form is right as well.
+            return ()
+
+
+def written_formats(client: "redis.Redis") -> frozenset[str]:
+    """Return the forms that may be written now. Raises BrokerUnavailable."""
+    with broker_errors():
+        value = client.get(keys.FORMATS)
+    return frozenset(value.decode(errors="replace").split(_AND)) if isinstance(value, bytes) else frozenset()
+
+
+def hold_formats(client: "redis.Redis", *, held: bool) -> None:
+    """Have the earlier forms written from now on, or the new ones again. Raises BrokerUnavailable.
+
+    Writers notice it within `REMEMBERED` seconds.
+    """
+    with broker_errors():
+        if held:
+            ask_when_full(client, "SET", keys.FORMATS_HELD, 1)
+            ask_when_full(client, "DEL", keys.FORMATS)
+        else:
+            ask_when_full(client, "DEL", keys.FORMATS_HELD)
+
+
+def are_held(client: "redis.Redis") -> bool:
+    """Whether the earlier forms are to be written. Raises BrokerUnavailable."""
+    with broker_errors():
+        return bool(client.exists(keys.FORMATS_HELD))
