@@ -5,28 +5,43 @@ CEF standard) behind whatever header it travels with. Only what the message need
 bytes. An event that cannot be read any more is shown by its id, type and time: it is never held up here.
 """
 
-from collections.abc import Sequence
-
 import msgspec
 
-from worker.destinations.syslog_cef.mapping import ANOMALY, KEYS, LONGEST_NAME, OUTCOMES, CefEventKind
+from worker.destinations.syslog_cef.mapping import OUTCOMES, CefEventKind
+from worker.destinations.syslog_cef.runs import (
+    AGENTS,
+    DEEDS,
+    LEADS,
+    Deed,
+    TooLong,
+    action_in_words,
+    agent_in_words,
+    policy_in_words,
+    score_in_words,
+    written,
+)
 from worker.destinations.syslog_cef.truncation import fitted
 from worker.destinations.syslog_cef.values import (
     digest,
-    extension_value,
-    header_value,
+    escaped,
     id_or_digest,
     json_value,
+    lines,
     one_line,
+    plain_json,
+    without_controls,
 )
 from worker.model.events import QueuedEvent
 from worker.model.untrusted_json import DAMAGED
 
 _COMPACT = -1
+_NO_OBJECT = frozenset({b"null", b"{}"})
+_NUMBER = "0123456789+-.eE"
 
-_LEADS = [(key.lead, key.most) for key in KEYS]
-_LONGEST = {key.name: key.most for key in KEYS}
-_LONGEST_ID, _LONGEST_SHORT_ID = _LONGEST["devicePayloadId"], _LONGEST["externalId"]
+_EXTERNAL_ID, _LONGEST_SHORT_ID = LEADS["externalId"]
+_PAYLOAD_ID, _LONGEST_ID = LEADS["devicePayloadId"]
+_CS1, (_CFP1, _LONGEST_SCORE) = LEADS["cs1"][0], LEADS["cfp1"]
+_MSG, _LONGEST_SENTENCE = LEADS["msg"]
 
 
 class _Policy(msgspec.Struct, gc=False):
@@ -69,49 +84,91 @@ def facts_of(raw: bytes) -> EventDetails:
 
 
 def cef_message(
-    event: QueuedEvent, facts: EventDetails, kind: CefEventKind, *, header: str, send_src: bool, limit: int
+    event: QueuedEvent, facts: EventDetails, deed: Deed, *, header: str, send_src: bool, limit: int
 ) -> bytes:
     """Return the header, which is plain ASCII, and the event in CEF behind it: `limit` bytes at most.
 
-    `send_src` is whether `src` carries the agent's id. Never raises, whatever the event holds.
+    `deed` is that of the event (`deed_of`); `send_src` is whether `src` carries the agent's id. Never raises,
+    whatever the event holds.
     """
-    start, name = header + kind.head, _name(kind, facts.policy or _NO_POLICY)
-    values = _values(event, kind, facts, send_src=send_src)
-    extension = _extension(values)
-    if extension is not None and len(name) <= LONGEST_NAME:
-        message = (start + header_value(name) + kind.tail + extension).encode("utf-8", "replace")
+    score = _as_published(facts.drift_score)
+    try:
+        message = _usual_message(event, facts, deed, score, header, send_src=send_src)
+    except TooLong:
+        pass
+    else:
         if len(message) <= limit:
             return message
-    return fitted(start, name, kind.tail, values, limit)
+    values = _values(event, deed.kind, facts, score, send_src=send_src)
+    return fitted(header + deed.kind.head, deed.name, deed.kind.tail, values, limit)
 
 
-def _extension(values: Sequence[str | None]) -> str | None:
-    """Write each key that has a value: an empty one would be a mistake to some parsers.
-
-    Returns None if a value may be too long for its key.
-    """
-    written: list[str] = []
-    for (lead, most), value in zip(_LEADS, values, strict=True):
-        if value:
-            if len(value) > most:
-                return None
-            if escaped := extension_value(value):
-                written += (lead, escaped)
-    return "".join(written)[1:]
+def deed_of(event_type: str, facts: EventDetails) -> Deed:
+    """Return what was done under which policy: from what is kept, where that has it."""
+    policy = facts.policy or _NO_POLICY
+    key = event_type, facts.decision, facts.action_type, policy.id, policy.name
+    return DEEDS.find(key) or DEEDS.add(key)
 
 
-def _name(kind: CefEventKind, policy: _Policy) -> str:
-    """Return the name for the header: the policy's wherever one is named, but for drift; else the kind's."""
-    if kind.name == ANOMALY:
-        return ANOMALY
-    return one_line(policy.name or "") or one_line(policy.id or "") or kind.name
+def _usual_message(
+    event: QueuedEvent, facts: EventDetails, deed: Deed, score: str | None, header: str, *, send_src: bool
+) -> bytes:
+    """Write every key in the order of `KEYS`. Raises TooLong where one may not be whole."""
+    key = send_src, deed.kind.category, facts.tenant_id, facts.agent_id, facts.agent_name
+    agent = AGENTS.find(key) or AGENTS.add(key)
+    if not (deed.is_usual and agent.is_usual):
+        raise TooLong
+    before, between, end = deed.sentence
+    if deed.has_score:
+        between += escaped(without_controls(score_in_words(score)))
+    sentence = before + agent.words + between + end
+    if len(sentence) > _LONGEST_SENTENCE:
+        raise TooLong
+    return (
+        f"{header}{deed.title}rt={event.time_ms}{deed.did}{_ids(event.id)}{agent.keys}"
+        f"{_scores(score)}{written('cs2', facts.behavioral_hash)}{deed.policy}"
+        f"{written('cs4', _as_published(facts.behavioral_hash_delta))}"
+        f"{_object('cs5', facts.hold)}{_object('requestContext', facts.context)}"
+        f"{written('reason', facts.reason)}{_MSG}{sentence}{_written_repairs(facts.siem_repaired)}"
+    ).encode("utf-8", "replace")
+
+
+def _ids(event_id: str) -> str:
+    """Write the keys that carry the event's id: whole where it fits, else as its digest."""
+    if len(event_id) > _LONGEST_SHORT_ID or event_id != lines(event_id):
+        raise TooLong
+    text = escaped(event_id)
+    return f"{_EXTERNAL_ID}{text}{_PAYLOAD_ID}{text}" if text else ""
+
+
+def _scores(score: str | None) -> str:
+    """Write the keys that carry the score; a text, which no number is, is left to others."""
+    if not score:
+        return ""
+    if len(score) > _LONGEST_SCORE or score.strip(_NUMBER):
+        raise TooLong
+    return f"{_CS1}{score}{_CFP1}{score}"
+
+
+def _object(key: str, raw: msgspec.Raw) -> str:
+    """Write an object of the event as compact JSON."""
+    text = _json(raw)
+    if text is None:
+        return ""
+    lead, most = LEADS[key]
+    if len(text) > most:
+        raise TooLong
+    return lead + escaped(text)
+
+
+def _written_repairs(raw: msgspec.Raw) -> str:
+    return written("flexString2", _repairs(raw)) if len(raw) else ""
 
 
 def _values(
-    event: QueuedEvent, kind: CefEventKind, facts: EventDetails, *, send_src: bool
+    event: QueuedEvent, kind: CefEventKind, facts: EventDetails, score: str | None, *, send_src: bool
 ) -> tuple[str | None, ...]:
     """Return the raw value of every key, in the order of `KEYS`."""
-    score = _as_published(facts.drift_score)
     carried = id_or_digest(event.id, _LONGEST_ID)
     return (
         str(event.time_ms),
@@ -139,10 +196,12 @@ def _values(
 
 def _as_published(raw: msgspec.Raw) -> str | None:
     """Return a number by its own digits, and a string's text; nothing for null, or if there is none."""
-    text = bytes(raw).decode("utf-8", "replace")
+    if len(raw) == 0:
+        return None
+    text = str(raw, "utf-8", "replace")
     if text.startswith('"'):
         return msgspec.json.decode(raw, type=str)
-    return None if text in {"", "null"} else text
+    return None if text == "null" else text
 
 
 def _repairs(raw: msgspec.Raw) -> str | None:
@@ -162,19 +221,17 @@ def _json(raw: msgspec.Raw) -> str | None:
     try:
         compact = msgspec.json.format(raw, indent=_COMPACT)
     except DAMAGED:
-        compact = bytes(raw)
-    return None if compact in {b"null", b"{}"} else json_value(compact)
+        return plain_json(str(raw, "utf-8", "replace"))
+    return None if compact in _NO_OBJECT else json_value(compact)
 
 
 def _sentence(kind: CefEventKind, facts: EventDetails, score: str | None) -> str:
     """Sum the event up for people, in one line."""
     policy = facts.policy or _NO_POLICY
-    policy_name = policy.name or policy.id
-    agent = facts.agent_name or facts.agent_id
     sentence = kind.sentence.format(
-        policy=f'Policy "{policy_name}"' if policy_name else "A policy",
-        action=facts.action_type or "an action",
-        agent=f'agent "{agent}"' if agent else "an agent",
-        score=f", with a score of {score}" if score else "",
+        policy=policy_in_words(policy.name or policy.id),
+        action=action_in_words(facts.action_type),
+        agent=agent_in_words(facts.agent_name or facts.agent_id),
+        score=score_in_words(score),
     )
     return one_line(sentence)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from worker.destinations.syslog_cef.cef import cef_message, facts_of
-from worker.destinations.syslog_cef.mapping import HIGH, LOW, MEDIUM, CefEventKind, cef_kind
+from worker.destinations.syslog_cef.cef import cef_message, deed_of, facts_of
+from worker.destinations.syslog_cef.mapping import HIGH, LOW, MEDIUM, CefEventKind
 from worker.model.events import QueuedEvent
 
 #: RFC 5424, table 1: local0 is 16, and so on to local7.
@@ -67,9 +67,9 @@ class SyslogCefFormat:
 
     def _message(self, event: QueuedEvent) -> bytes:
         facts = facts_of(event.raw)
-        kind = cef_kind(event.type, facts.decision)
-        header = self.header(self.priorities[kind.severity], self.hostname, kind, event.time_ms)
-        return cef_message(event, facts, kind, header=header, send_src=self.send_src, limit=self.limit)
+        deed = deed_of(event.type, facts)
+        header = self.header(self.priorities[deed.kind.severity], self.hostname, deed.kind, event.time_ms)
+        return cef_message(event, facts, deed, header=header, send_src=self.send_src, limit=self.limit)
 
 
 def framed(messages: Sequence[bytes], *, counts_octets: bool) -> list[bytes]:

@@ -30,7 +30,12 @@ _LINE_END = re.compile(r"\r\n|[\n\v\f\r\x85\u2028\u2029]")
 
 def one_line(text: str) -> str:
     """Return the text on one line, stripped, with one space for each run of control characters."""
-    return (text if text.isprintable() else _CONTROLS.sub(" ", text)).strip()
+    return without_controls(text).strip()
+
+
+def without_controls(text: str) -> str:
+    """Return the text with one space for each run of control characters."""
+    return text if text.isprintable() else _CONTROLS.sub(" ", text)
 
 
 def lines(text: str) -> str:
@@ -47,18 +52,26 @@ def header_value(text: str) -> str:
 
 def extension_value(text: str) -> str:
     r"""Return the text as an extension's value: the end of a line is a backslash and an `n`."""
-    text = lines(text)
-    if "\\" not in text and "=" not in text and "\n" not in text:
-        return text
-    return text.replace("\\", "\\\\").replace("=", "\\=").replace("\n", "\\n")
+    return escaped(lines(text))
+
+
+def escaped(text: str) -> str:
+    r"""Return the text with each backslash, equals sign and `\n` escaped as values have them."""
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if "=" in text:
+        text = text.replace("=", "\\=")
+    return text.replace("\n", "\\n") if "\n" in text else text
 
 
 def json_value(json: bytes) -> str:
-    r"""Return JSON as text that is still the same JSON once it is a value; it is not escaped for CEF yet.
+    r"""Return compact JSON as text that is still the same once it is a value; it is not escaped for CEF yet.
 
     A control character that JSON lets stand in a string becomes its `\u` escape, so no reader loses it.
     """
-    return plain_json(str(json, "utf-8", "replace"))
+    text = str(json, "utf-8", "replace")
+    # Of the lower controls, JSON has none in a string, and compact JSON none elsewhere.
+    return text if json.isascii() and b"\x7f" not in json else plain_json(text)
 
 
 def plain_json(text: str) -> str:

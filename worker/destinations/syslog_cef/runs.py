@@ -1,0 +1,210 @@
+"""Runs of keys that many events share, written once and kept: what was done under which policy, and by whom.
+
+What is kept is bounded in entries and in characters, for all tenants of a process together: one whose names
+never repeat costs time, not memory. A run with a value that does not fit its key is marked: such a message is
+written value by value (`worker.destinations.syslog_cef.truncation`).
+"""
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from worker.destinations.syslog_cef.mapping import (
+    ANOMALY,
+    KEYS,
+    LONGEST_NAME,
+    OUTCOMES,
+    CefEventKind,
+    cef_kind,
+)
+from worker.destinations.syslog_cef.values import (
+    escaped,
+    extension_value,
+    header_value,
+    one_line,
+    without_controls,
+)
+
+#: How many runs of one sort are kept, and how many characters their keys have together at the most. A run
+#: takes a few times what its key takes: all of them stay below some tens of megabytes.
+MOST_RUNS, MOST_CHARACTERS = 4096, 1_000_000
+#: What is longer is not kept at all, so that it drives nothing else out.
+_LONGEST_KEY = 4096
+
+#: What stands before the value of each key, and how many characters the value may have.
+LEADS = {key.name: (key.lead, key.most) for key in KEYS}
+
+_AGENT, _SCORE = "\n", "\r"
+
+_Key = TypeVar("_Key", bound=tuple[Hashable, ...])
+_Run = TypeVar("_Run")
+
+
+class TooLong(Exception):
+    """A value may be too long for its key."""
+
+
+def written(key: str, value: str | None) -> str:
+    """Return the key and its value, escaped; nothing without one: it would be a mistake to some parsers.
+
+    Raises TooLong.
+    """
+    if not value:
+        return ""
+    lead, most = LEADS[key]
+    if len(value) > most:
+        raise TooLong
+    text = extension_value(value)
+    return lead + text if text else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What was done, and under which policy: of all events that say the same of it.
+
+    `title` is all of the header's fields. `did` and `policy` are written keys; `sentence` are the parts of
+    `msg` before the agent, between agent and score, and behind the score. Where `is_usual` is False, only
+    `kind` and `name` are of use.
+    """
+
+    kind: CefEventKind
+    name: str
+    is_usual: bool = False
+    title: str = ""
+    did: str = ""
+    policy: str = ""
+    sentence: tuple[str, str, str] = ("", "", "")
+    #: Whether the sentence says the score.
+    has_score: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Who did it: the written keys, and the words for it in `msg`, escaped.
+
+    Where `is_usual` is False, neither is of use.
+    """
+
+    is_usual: bool = False
+    keys: str = ""
+    words: str = ""
+
+
+class _Kept(Generic[_Key, _Run]):
+    """Runs by what they are made of; begun anew when there are too many. Shared by threads."""
+
+    def __init__(self, make: Callable[[_Key], _Run]) -> None:
+        self._make = make
+        self._runs: dict[_Key, _Run] = {}
+        #: Looks one up: most are there.
+        self.find = self._runs.get
+        self._characters = 0
+        self._lock = threading.Lock()
+
+    def add(self, key: _Key) -> _Run:
+        """Make one, and keep it."""
+        run = self._make(key)
+        size = sum(len(part) for part in key if isinstance(part, str))
+        if size > _LONGEST_KEY:
+            return run
+        with self._lock:
+            if len(self._runs) >= MOST_RUNS or self._characters + size > MOST_CHARACTERS:
+                self._runs.clear()
+                self._characters = 0
+            self._runs[key] = run
+            self._characters += size
+        return run
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many are kept, and of how many characters."""
+        return len(self._runs), self._characters
+
+
+#: Type, decision, action, id and name of the policy.
+DeedKey = tuple[str, str | None, str | None, str | None, str | None]
+#: Whether `src` carries the id, category, tenant, id and name of the agent.
+AgentKey = tuple[bool, str, str, str | None, str | None]
+
+
+def _deed(key: DeedKey) -> Deed:
+    event_type, decision, action, policy_id, policy_name = key
+    kind = cef_kind(event_type, decision)
+    name = _name(kind, policy_id, policy_name)
+    try:
+        did = written("act", action) + written("outcome", OUTCOMES.get(decision or "", kind.outcome))
+        policy = written("cs3", policy_id)
+    except TooLong:
+        return Deed(kind, name)
+    sentence = _sentence(kind, policy_name or policy_id, action)
+    before, has_agent, behind = sentence.partition(_AGENT)
+    if len(name) > LONGEST_NAME or not has_agent:  # a type that is none of ours names no agent
+        return Deed(kind, name)
+    between, has_score, end = behind.partition(_SCORE)
+    return Deed(
+        kind,
+        name,
+        is_usual=True,
+        title=kind.head + header_value(name) + kind.tail,
+        did=did,
+        policy=policy,
+        sentence=(escaped(before), escaped(between), escaped(end)),
+        has_score=bool(has_score),
+    )
+
+
+def _agent(key: AgentKey) -> Agent:
+    send_src, category, tenant_id, agent_id, agent_name = key
+    try:
+        keys = (
+            written("suid", agent_id)
+            + written("suser", agent_name)
+            + written("src", agent_id if send_src else None)
+            + written("cat", category)
+            + written("deviceExternalId", tenant_id)
+        )
+    except TooLong:
+        return Agent()
+    words = without_controls(agent_in_words(agent_name or agent_id))
+    return Agent(is_usual=True, keys=keys, words=escaped(words))
+
+
+def _name(kind: CefEventKind, policy_id: str | None, policy_name: str | None) -> str:
+    """Return the name for the header: the policy's wherever one is named, but for drift; else the kind's."""
+    if kind.name == ANOMALY:
+        return ANOMALY
+    return one_line(policy_name or "") or one_line(policy_id or "") or kind.name
+
+
+def _sentence(kind: CefEventKind, policy: str | None, action: str | None) -> str:
+    """Sum up what was done, with `_AGENT` and `_SCORE` for what is none of this; no other controls."""
+    return kind.sentence.format(
+        policy=without_controls(policy_in_words(policy)),
+        action=without_controls(action_in_words(action)),
+        agent=_AGENT,
+        score=_SCORE,
+    )
+
+
+def policy_in_words(policy: str | None) -> str:
+    """Return what a sentence calls a policy."""
+    return f'Policy "{policy}"' if policy else "A policy"
+
+
+def action_in_words(action: str | None) -> str:
+    """Return what a sentence calls an action."""
+    return action or "an action"
+
+
+def agent_in_words(agent: str | None) -> str:
+    """Return what a sentence calls an agent."""
+    return f'agent "{agent}"' if agent else "an agent"
+
+
+def score_in_words(score: str | None) -> str:
+    """Return how a sentence goes on where there is a score."""
+    return f", with a score of {score}" if score else ""
+
+
+DEEDS: _Kept[DeedKey, Deed] = _Kept(_deed)
+AGENTS: _Kept[AgentKey, Agent] = _Kept(_agent)
