@@ -92,7 +92,7 @@ class Agent:
 
 
 class _Kept(Generic[_Key, _Run]):
-    """Runs by what they are made of; begun anew when there are too many. Shared by threads."""
+    """Runs by what they are made of; all are dropped when there are too many. Shared by threads."""
 
     def __init__(self, make: Callable[[_Key], _Run]) -> None:
         self._make = make
