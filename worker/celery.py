@@ -4,9 +4,8 @@
     celery -A worker worker -Q TYPE,TYPE       or for several
     siem flower                                a look at all of them
 
-A message is a work order: an integration's id, a slot, the lease's epoch. It holds no event and no
-secret, it may be lost or repeated, and who forges one can at most cause a batch to be sent that
-was due anyway.
+A message is a work order: an integration's id, a slot, the lease's epoch. It holds no event and no secret,
+it may be lost or repeated, and who forges one can at most cause a batch to be sent that was due anyway.
 """
 
 import logging
@@ -160,6 +159,7 @@ def delivery_worker(kind: str) -> DeliveryWorker:
         Timeouts(config.send_deadline, config.lease, config.retry_backoff),
         _fair().go_on,
         open_tracing(WORKER, enabled=config.tracing),
+        _shares.has_plenty,
     )
     _delivery_workers.append(made)
     return made

@@ -2,7 +2,7 @@
 
 A slot is in one of four states; every arrow is one Lua script, so a process may die between any two.
 
-    free ──wake──▶ ordered ──claim──▶ sending ──settle──▶ free, or ordered again when more waits
+    free ──wake──▶ ordered ──claim──▶ sending ──settle──▶ free, or ordered again: more waits, or it stays
                       ▲                 │  ▲ └──settle, retry──▶ waiting ──claim──▶ sending
                       └─────reissue─────┘  └────────claim────────────┘
                    (lease ran out: new epoch)    (reissue: a late retry becomes ordered, same epoch)
@@ -19,6 +19,7 @@ from worker.broker.connection import broker_errors, require_usable, shared_scrip
 from worker.broker.identity import process_identity
 from worker.broker.packing import pack_dead, pack_outcomes, whole
 from worker.broker.redis_stats import opened_by, why_not_sending
+from worker.broker.staying import await_entry
 from worker.broker.sweep import Reissued, Reissuing
 from worker.model.batches import Batch
 from worker.model.breaker import BreakerPolicy, spread
@@ -96,15 +97,11 @@ class Backlog:
 
     def wake(self, integration_ids: Iterable[str]) -> list[WorkOrder]:
         """Lease a free slot of each integration whose backlog waits; the orders are yet to be issued."""
-        ids = list(integration_ids)
+        ids, lease = list(integration_ids), _ms(self._timing.order_lease)
         with broker_errors():
             pipeline = self._client.pipeline(transaction=False)
-            for integration_id in ids:
-                self._wake(
-                    keys=_keys(integration_id),
-                    args=[*_args(integration_id), _ms(self._timing.order_lease)],
-                    client=pipeline,
-                )
+            for one in ids:
+                self._wake(keys=_keys(one), args=[*_args(one), lease], client=pipeline)
             replies = pipeline.execute(raise_on_error=False) if ids else []
         orders = []
         for integration_id, reply in zip(ids, replies, strict=True):
@@ -178,11 +175,12 @@ class Backlog:
         events = sum(one.count for one in found)
         BACKLOG_UNREADABLE.log(log, integration=order.integration_id, chunks=len(found), events=events)
 
-    def settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
+    def settle(self, batch: Batch, settlement: Settlement, *, stay: bool = False) -> WorkOrder | None:
         """Write what became of the batch; all of it happens, or nothing.
 
-        Returns the order to issue next when more work waits. Raises LeaseLost, and writes nothing,
-        when the slot belongs to another claim by now.
+        Returns the order to issue next when more work waits. If nothing does, and the worker would `stay`,
+        that may be one for itself, to be claimed when `await_more` returns. Raises LeaseLost, and writes
+        nothing, when the slot belongs to another claim by now.
         """
         order = batch.order
         with broker_errors():
@@ -199,7 +197,7 @@ class Backlog:
                     *self._breaker(settlement),
                     len(settlement.dead),
                     *map(pack_dead, settlement.dead),
-                    *self._ending(batch, settlement),
+                    *self._ending(batch, settlement, stay=stay),
                     batch.claimed_ms,
                 ],
             )
@@ -207,6 +205,10 @@ class Backlog:
             raise LeaseLost
         _report(order, settlement, reply[2])
         return _further(order, reply[1])
+
+    def await_more(self, integration_id: str, seconds: float) -> bool:
+        """Wait until something stands in the backlog, for so long at most; return whether it does."""
+        return await_entry(self._client, integration_id, seconds)
 
     def reissue(self, sweep_interval: float = 2.0) -> list[Reissued]:
         """Lease again the slots that were not settled in time; say in which state each was, and whose."""
@@ -242,10 +244,10 @@ class Backlog:
         """Return why an order got `held`, in words, and how many events wait."""
         return why_not_sending(self._client, integration_id)
 
-    def _ending(self, batch: Batch, settlement: Settlement) -> list[Any]:
+    def _ending(self, batch: Batch, settlement: Settlement, *, stay: bool) -> list[Any]:
         retry, lease = settlement.retry, _ms(self._timing.order_lease)
         if retry is None:
-            return ["done", lease, len(batch.urgent), *batch.urgent, *batch.bulk]
+            return ["stay" if stay else "done", lease, len(batch.urgent), *batch.urgent, *batch.bulk]
         sweeper_in = retry.seconds + (self._timing.retry_grace if retry.by_celery else 0)
         return [
             *("retry", lease, _ms(retry.seconds), _ms(sweeper_in)),

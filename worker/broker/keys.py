@@ -22,7 +22,8 @@
 |                              |        | `probe_at`, `probe_wait` (ms), `probe` (the slot that tries);  |
 |                              |        | `closed_at` (ms; when it closed last); `recount` (1: damage    |
 |                              |        | touched the counts, which begin again once nothing is left)    |
-| `siem:slot:<id>:<n>`         | hash   | one slot: `state` (ordered, sending, waiting; absent: free),   |
+| `siem:slot:<id>:<n>`         | hash   | one slot: `state` (ordered, also while its worker stays for    |
+|                              |        | what comes next; sending, waiting; absent: free),              |
 |                              |        | `epoch`, `since`, `chunks`, `carried`, `attempts`, `losses`,    |
 |                              |        | `due`, `reissues`, `suspects`, `alone`, `holder` (the `since`  |
 |                              |        | and the process of the latest claim), `stretched` (how often   |

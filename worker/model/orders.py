@@ -10,19 +10,20 @@ class WorkOrder:
     """All that a Celery message may say: whose backlog, which slot, which lease of it.
 
     `slow` is whether its destination took long for its last batch, as far as the issuer knows: orders of
-    others may pass it in their queue.
+    others may pass it in their queue. `stays`: nothing waits yet; who settled last bears it, for what comes.
     """
 
     integration_id: str
     slot: int
     epoch: int
     slow: bool = field(default=False, compare=False)
+    stays: bool = field(default=False, compare=False)
 
     @classmethod
     def leased(cls, integration_id: str, reply: Sequence[int]) -> "WorkOrder":
-        """Make the order for a slot that a script has leased: {slot, epoch, whether it is slow (1 or 0)}."""
-        slot, epoch, slow = reply
-        return cls(integration_id, int(slot), int(epoch), bool(int(slow)))
+        """Make the order for a slot that a script has leased: {slot, epoch, slow, perhaps stays (1 or 0)}."""
+        slot, epoch, slow, *stays = map(int, reply)
+        return cls(integration_id, slot, epoch, bool(slow), any(stays))
 
 
 #: Takes a work order and the type of its destination, and puts it into the queue of that type. An order

@@ -7,7 +7,7 @@ own bookkeeping may lose or repeat the order, and nothing is lost or sent by it.
 import logging
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from worker.broker.backlog import Backlog
 from worker.destinations import Sender
 from worker.integrations.integration import MAX_RETRIES
 from worker.model.batches import Batch, DeliveryAttempt
-from worker.model.deliveries import DeliveryResult, Failure, Settlement, Status, Verdict
+from worker.model.deliveries import DeliveryResult, Failure, Settlement, Verdict
 from worker.model.errors import (
     BrokerUnavailable,
     InvalidIntegration,
@@ -28,7 +28,6 @@ from worker.model.errors import (
 )
 from worker.model.failures import FailureCode
 from worker.model.log_events import (
-    DELIVERY_ATTEMPTED,
     DELIVERY_LEASE_LOST,
     DELIVERY_UNEXPECTED_ERROR,
     ORDER_SKIPPED,
@@ -38,7 +37,8 @@ from worker.model.log_records import bind_fields, bind_more
 from worker.model.orders import Issue, WorkOrder
 from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, settle_lost, settle_results
 from worker.pipeline.senders import LOOK_EVERY, Documents, OpenSender, Senders
-from worker.pipeline.task_report import TaskReport, held, task_error, waiting_in
+from worker.pipeline.staying import Staying, never
+from worker.pipeline.task_report import TaskReport, held, log_attempt, task_error
 from worker.pipeline.traces import BatchSpan, trace_batch
 from worker.transports.budget import BUDGET
 from worker.transports.failures import describe
@@ -87,7 +87,7 @@ class _Tombstone(msgspec.Struct):
 class DeliveryWorker:
     """Carries out work orders; one for each worker process, shared by its threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts that a worker is made of
         self,
         backlog: Backlog,
         open_sender: OpenSender,
@@ -96,8 +96,12 @@ class DeliveryWorker:
         timeouts: Timeouts,
         go_on: Issue | None = None,
         tracing: "Tracing | None" = None,
+        may_stay: Callable[[], bool] = never,
     ) -> None:
-        """Deliver to destinations of this kind; `go_on` issues an order that a task has no time left for."""
+        """Deliver to destinations of this kind; `go_on` issues an order that a task has no time left for.
+
+        `may_stay`: whether a thread may wait at present for what comes next.
+        """
         self._backlog = backlog
         self._senders = Senders(open_sender)
         self._issue = issue
@@ -105,22 +109,28 @@ class DeliveryWorker:
         self._kind = kind
         self._timeouts = timeouts
         self._tracing = tracing
+        self._staying = Staying(may_stay)
 
     def deliver(self, order: WorkOrder, retries: int = 0, gate: Gate = _OPEN) -> TaskReport:
         """Carry out the order; `retries` is how often Celery has retried this very task.
 
         What is claimed and settled passes the gate, which lets only so many do that at once.
         Carries on with the batches that follow for up to CARRY_ON seconds: a message of Celery costs as
-        much as a batch. Returns what was done if all of it was. Raises TransientDelivery when Celery is to
-        retry, DeliveryDelayed when the sweeper will, DeliveryHeld when the events have to wait, DeliveryDead
-        when events became dead letters, LeaseLost when another worker has the batch by now, and
-        BrokerUnavailable when Redis is away, in which case the sweeper issues the order again.
+        much as a batch; and stays while events trickle in (`worker.pipeline.staying`). Returns what was done
+        if all of it was. Raises TransientDelivery when Celery is to retry, DeliveryDelayed when the sweeper
+        will, DeliveryHeld when the events have to wait, DeliveryDead when events became dead letters,
+        LeaseLost when another worker has the batch by now, and BrokerUnavailable when Redis is away, in which
+        case the sweeper issues the order again.
         """
         report = TaskReport()
         until = report.began + CARRY_ON
         following: WorkOrder | None = order
         while following is not None:
             following = self._deliver_batch(following, retries, report, gate)
+            if following is not None and following.stays:
+                self._staying.wait(following.integration_id, self._backlog.await_more)
+                until = time.monotonic() + CARRY_ON  # until now its thread was to be had
+                continue
             # Retries are counted by the task, so that a batch that follows one needs a task of its own.
             if following is not None and (retries or time.monotonic() >= until):
                 self._go_on(following, self._kind)
@@ -144,6 +154,8 @@ class DeliveryWorker:
         with gate:
             claim = self._backlog.claim(order)
         if isinstance(claim, str):
+            if order.stays:
+                return None  # nothing came, or it may not be sent now: no event waits for this order
             at = order.integration_id, order.slot, order.epoch
             ORDER_SKIPPED.log(log, integration=at[0], slot=at[1], epoch=at[2], reason=claim)
             if claim == "held":
@@ -167,9 +179,10 @@ class DeliveryWorker:
             if span is not None:
                 span.settle(claim.batch, settlement)
             with gate:
-                following = self._settle(claim.batch, settlement)
+                stay = not retries and self._staying.would(claim.batch, settlement, report.began)
+                following = self._settle(claim.batch, settlement, stay)
             if log.isEnabledFor(logging.DEBUG):
-                _log_attempt(claim.batch, settlement)
+                log_attempt(claim.batch, settlement)
         report.add(settlement)
         again = settlement.retry is not None and not settlement.retry.seconds
         ending = None if again else task_error(order, claim.batch, settlement, report)
@@ -227,13 +240,13 @@ class DeliveryWorker:
             # Whatever it says, the request may have been sent by then.
             return [replace(_failed(attempt.batch, attempt.places, _UNEXPECTED), not_accepted=False)]
 
-    def _settle(self, batch: Batch, settlement: Settlement) -> WorkOrder | None:
+    def _settle(self, batch: Batch, settlement: Settlement, stay: bool) -> WorkOrder | None:  # noqa: FBT001 - passed on
         """Write the settlement, trying while the lease lasts: what was sent should not be sent twice."""
         deadline = batch.claimed_at + self._timeouts.lease
         pause = 0.05
         while True:
             try:
-                return self._backlog.settle(batch, settlement)
+                return self._backlog.settle(batch, settlement, stay=stay)
             except BrokerUnavailable:
                 if time.monotonic() + pause >= deadline:
                     raise
@@ -256,24 +269,6 @@ def close_unused(
                 break  # that Redis is away, others say
             except Exception:  # noqa: BLE001 - it is logged with its traceback
                 PROCESS_UNEXPECTED_ERROR.log(log, task="close_unused", retry_in=LOOK_EVERY, exc_info=True)
-
-
-def _log_attempt(batch: Batch, settlement: Settlement) -> None:
-    """Log what one sending did with a batch, in counts and codes: nothing of an event, nor of an answer."""
-    delivered = sum(len(one.events) for one in settlement.outcomes if one.status == Status.DELIVERED)
-    dead, retried = settlement.settled - delivered, waiting_in(settlement.retry)
-    died_of = settlement.dead[-1].failure.code if dead and settlement.dead else None
-    DELIVERY_ATTEMPTED.log(
-        log,
-        attempt=batch.attempts + 1,
-        events=settlement.settled + retried,
-        delivered=delivered,
-        retried=retried,
-        dead=dead,
-        elapsed_ms=batch.elapsed_ms(),
-        reason=settlement.cause if retried else died_of,
-        retry_in=settlement.retry.seconds if settlement.retry else None,
-    )
 
 
 def _is_gone(batch: Batch) -> bool:

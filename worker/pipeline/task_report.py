@@ -1,16 +1,20 @@
-"""What one delivery task did, in the words that Celery's log and Flower show. Pure but for the time it took.
+"""What one delivery task did, in the words that Celery's log and Flower show, and an attempt in our own.
 
 Counts and failure codes only: a destination's own words might repeat an event or a secret. Of a task that did
 all it was to do the report is the result; of any other it goes into the error that ends the task.
 """
 
+import logging
 import time
 from dataclasses import dataclass, field
 
 from worker.model.batches import SETTLED, Batch
 from worker.model.deliveries import BreakerSignal, Retry, Settlement, Status
 from worker.model.errors import DeliveryDead, DeliveryDelayed, DeliveryError, DeliveryHeld, TransientDelivery
+from worker.model.log_events import DELIVERY_ATTEMPTED
 from worker.model.orders import WorkOrder
+
+log = logging.getLogger(__name__)
 
 #: Why a task had nothing to do, by the word of `Backlog.claim`. Nothing failed: another task does the work.
 _IDLE = {
@@ -105,3 +109,21 @@ def _in_words(code: str) -> str:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def log_attempt(batch: Batch, settlement: Settlement) -> None:
+    """Log what one sending did with a batch, in counts and codes: nothing of an event, nor of an answer."""
+    delivered = sum(len(one.events) for one in settlement.outcomes if one.status == Status.DELIVERED)
+    dead, retried = settlement.settled - delivered, waiting_in(settlement.retry)
+    died_of = settlement.dead[-1].failure.code if dead and settlement.dead else None
+    DELIVERY_ATTEMPTED.log(
+        log,
+        attempt=batch.attempts + 1,
+        events=settlement.settled + retried,
+        delivered=delivered,
+        retried=retried,
+        dead=dead,
+        elapsed_ms=batch.elapsed_ms(),
+        reason=settlement.cause if retried else died_of,
+        retry_in=settlement.retry.seconds if settlement.retry else None,
+    )

@@ -91,6 +91,14 @@ class ThreadShares:
                 coming[following.tenant_id] += 1
             return found
 
+    def has_plenty(self) -> bool:
+        """Whether so many threads are free that some may wait for work: half of them, and no order waits.
+
+        A tenant whose threads only wait then has its share of those that are free.
+        """
+        with self._lock:
+            return not self._is_closed and not self._waiting and 2 * self._held.total() <= self._threads
+
     def close(self) -> list[TenantOrder]:
         """Return all orders that wait; from now on none does, for the process ends."""
         with self._lock:

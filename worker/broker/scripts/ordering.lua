@@ -61,3 +61,19 @@ local function order_free_slot(lease_ms)
   end
   return false
 end
+
+-- Leases a slot that was just freed for the worker that freed it, which will look again within half a second, or as
+-- soon as something comes. To all others it is an order on its way, so that they issue none. Only where nothing
+-- stands in the lanes at all: the worker waits for the first entry. A destination that takes its time may need
+-- further slots. Should the worker end, the sweeper sees to the slot soon.
+-- Returns {slot, epoch, 0, 1}, or false.
+local STAY_LEASE_MS = 2 * ON_ITS_WAY_MS
+
+local function order_to_stay(slot)
+  if held() or is_open() or rests() or on_its_way() or slot > slots_allowed()
+    or redis.call('XLEN', KEYS[3]) + redis.call('XLEN', KEYS[4]) > 0
+    or number(redis.call('HGET', KEYS[2], 'last_send_ms'), 0) >= SOON_MS then
+    return false
+  end
+  return {slot, order(slot, STAY_LEASE_MS), 0, 1}
+end

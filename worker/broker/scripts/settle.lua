@@ -6,12 +6,14 @@
 --       breaker, 12 and 13 the first and the longest interval between probes in ms, 14 its jitter (a factor),
 --       15 the ms that the destination asked for,
 --       16 how many dead letters (packed) follow; then either
---       'done', an order's lease in ms, number of urgent entries, their ids, the ids of bulk entries, or
+--       'done' or, if the worker would stay for what comes next, 'stay', an order's lease in ms, number of urgent
+--       entries, their ids, the ids of bulk entries, or
 --       'retry', an order's lease in ms, ms until it is due, ms until the sweeper steps in, carried, attempts,
 --       whether the batch is still under suspicion (1 or 0);
 --       and last of all when the batch was claimed (ms).
 -- Returns {'stale'} when the lease was lost (nothing was written), or {'settled', order, breaker}: the order
--- is {slot, epoch, whether it is slow} when more work waits and a slot was leased for it; the breaker 'opened', 'closed',
+-- is {slot, epoch, whether it is slow} when more work waits and a slot was leased for it, or {slot, epoch, 0, 1} when
+-- the worker is to stay with this slot until something comes; the breaker 'opened', 'closed',
 -- 'another reason' or ''.
 
 local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
@@ -72,7 +74,11 @@ local breaker = note(slot, ARGV[9], ARGV[10], {
   threshold = tonumber(ARGV[11]), first = tonumber(ARGV[12]), longest = tonumber(ARGV[13]),
   jitter = tonumber(ARGV[14]), asked = tonumber(ARGV[15]),
 })
-if ARGV[rest + 1] == 'done' then
+if ARGV[rest + 1] ~= 'retry' then
   free(slot)
 end
-return {'settled', order_free_slot(tonumber(ARGV[rest + 2])), breaker}
+local further = order_free_slot(tonumber(ARGV[rest + 2]))
+if ARGV[rest + 1] == 'stay' and not further then
+  further = order_to_stay(tonumber(slot))
+end
+return {'settled', further, breaker}

@@ -1,0 +1,47 @@
+"""Whether a task stays with its integration while events trickle in, and for how long it then waits.
+
+A thread that waits is one that no other needs: half of the process's threads are free, and no order waits for
+one (`ThreadShares.has_plenty`). Should that change, or the pool be asked to end, it waits no longer.
+"""
+
+import time
+from collections.abc import Callable
+
+from worker.model.batches import Batch
+from worker.model.deliveries import Settlement
+
+#: For so long after the last event a task stays, and in all, in seconds. The first is less than the time for
+#: which an order counts as on its way (slots.lua).
+STAY, LONGEST_STAY = 0.5, 15.0
+#: How often a task that waits looks whether its thread is needed, in seconds.
+LOOK = 0.1
+#: A batch of more events than this is no trickle: who stays would only make more and smaller batches.
+MOST_OF_A_TRICKLE = 50
+
+#: Waits until something stands in the backlog of an integration, for so many seconds; says whether it does.
+AwaitMore = Callable[[str, float], bool]
+
+
+class Staying:
+    """How the tasks of one process stay; shared by its threads."""
+
+    def __init__(self, may_stay: Callable[[], bool]) -> None:
+        """Ask `may_stay` whether a thread may wait at present."""
+        self._may_stay = may_stay
+
+    def would(self, batch: Batch, settlement: Settlement, began: float) -> bool:
+        """Whether a task that began then (monotonic seconds) stays behind this batch, if nothing waits."""
+        is_trickle = len(batch.events) <= MOST_OF_A_TRICKLE and not settlement.dead
+        return is_trickle and time.monotonic() < began + LONGEST_STAY and self._may_stay()
+
+    def wait(self, integration_id: str, await_more: AwaitMore) -> None:
+        """Wait until more comes, for STAY at the most. Raises BrokerUnavailable."""
+        until = time.monotonic() + STAY
+        while (left := until - time.monotonic()) > 0 and self._may_stay():
+            if await_more(integration_id, min(left, LOOK)):
+                return
+
+
+def never() -> bool:
+    """Have no thread wait."""
+    return False
