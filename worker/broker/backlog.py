@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.claim_reply import Claimed
-from worker.broker.connection import broker_errors, require_usable, shared_script
+from worker.broker.connection import ask_each, broker_errors, require_usable, shared_script
 from worker.broker.identity import process_identity
 from worker.broker.packing import pack_dead, pack_outcomes, whole
 from worker.broker.redis_stats import opened_by, why_not_sending
@@ -97,12 +97,8 @@ class Backlog:
 
     def wake(self, integration_ids: Iterable[str]) -> list[WorkOrder]:
         """Lease a free slot of each integration whose backlog waits; the orders are yet to be issued."""
-        ids, lease = list(integration_ids), _ms(self._timing.order_lease)
-        with broker_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for one in ids:
-                self._wake(keys=_keys(one), args=[*_args(one), lease], client=pipeline)
-            replies = pipeline.execute(raise_on_error=False) if ids else []
+        ids = list(integration_ids)
+        replies = ask_each(self._client, self._wake, [(_keys(one), self._wake_args(one)) for one in ids])
         orders = []
         for integration_id, reply in zip(ids, replies, strict=True):
             if isinstance(reply, Exception):
@@ -213,6 +209,9 @@ class Backlog:
     def reissue(self, sweep_interval: float = 2.0) -> list[Reissued]:
         """Lease again the slots that were not settled in time; say in which state each was, and whose."""
         return self._reissuing.step(sweep_interval)
+
+    def _wake_args(self, integration_id: str) -> list[Any]:
+        return [*_args(integration_id), _ms(self._timing.order_lease)]
 
     def repair(self, integration_ids: Iterable[str]) -> int:
         """Lease again the slots that damage has taken from `reissue`'s sight; return how many."""

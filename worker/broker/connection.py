@@ -5,14 +5,14 @@ an error, and the caller, who knows what may be repeated, decides. Behind sentin
 asks them where the master is.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
@@ -239,3 +239,28 @@ def joined_script(client: "redis.Redis", *names: str) -> "Script":
 def script_text(name: str) -> str:
     """Return the script as it stands in its file."""
     return (files("worker.broker") / "scripts" / f"{name}.lua").read_text()
+
+
+def ask_each(
+    client: "redis.Redis", script: "Script", calls: Sequence[tuple[list[str], list[Any]]]
+) -> list[Any]:
+    """Run a script with each of these keys and arguments; return the replies, errors among them.
+
+    One round trip; redis-py's own way asks with another whether Redis has the script. Raises
+    BrokerUnavailable.
+    """
+    if not calls:
+        return []
+    with broker_errors():
+        pipeline = client.pipeline(transaction=False)
+        for of, arguments in calls:
+            pipeline.evalsha(script.sha, len(of), *of, *arguments)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        if not any(isinstance(reply, NoScriptError) for reply in replies):
+            return replies
+        # Those did nothing. Redis has started again since, or this is the first call.
+        client.script_load(script.script)
+        return [
+            script(of, arguments) if isinstance(reply, NoScriptError) else reply
+            for reply, (of, arguments) in zip(replies, calls, strict=True)
+        ]

@@ -68,11 +68,14 @@ end
 -- Another slot helps only where the slots that there may be are all taken, by sendings that take their time.
 -- Who is quick stays with one, so that it holds no more than one thread should it begin to hang.
 local function wants_more(window)
+  if number(redis.call('HGET', KEYS[2], 'last_send_ms'), 0) < SOON_MS then
+    return false
+  end
   local taken = 0
   for slot = 1, all_slots() do
     taken = taken + redis.call('HEXISTS', ARGV[2] .. slot, 'state')
   end
-  return taken >= math.floor(window) and number(redis.call('HGET', KEYS[2], 'last_send_ms'), 0) >= SOON_MS
+  return taken >= math.floor(window)
 end
 
 local function note_well(window)

@@ -34,11 +34,8 @@ local function fitting(lane, look, room)
 end
 
 local function take(lane, room)
-  local taken, look = {}, 1
-  if unclaimed(lane) == 0 then
-    return taken
-  end
-  while room.events > 0 and room.bytes > 0 do
+  local taken, look, left = {}, 1, unclaimed(lane)
+  while left > 0 and room.events > 0 and room.bytes > 0 do
     -- The first chunk is taken whatever its size: the sender splits what is too large for one request.
     local count = room.untouched and 1 or fitting(lane, look, room)
     local entries = count > 0 and read(lane, count) or {}
@@ -51,7 +48,8 @@ local function take(lane, room)
     if #entries < look then
       break
     end
-    look = math.min(look * 2, MOST_AT_A_LOOK)
+    left = left - #entries
+    look = math.min(look * 2, left, MOST_AT_A_LOOK)
   end
   return taken
 end
@@ -103,8 +101,10 @@ if state == 'waiting' and number(found[3], 0) > now + EARLY_MS then
   return {'early'}
 end
 redis.call('HDEL', KEYS[2], 'ordered_at')
-local probing = is_open() and is_probe(slot)
-if held() or (is_open() and not probing) or (rests() and chunks == 0) then
+local standing = redis.call('HMGET', KEYS[2], 'held', 'breaker', 'probe', 'rests_until')
+local open = standing[2] == 'open'
+local probing = open and standing[3] == slot
+if standing[1] == '1' or (open and not probing) or (rests(standing[4]) and chunks == 0) then
   if chunks == 0 then
     free(slot)
   else
@@ -121,7 +121,7 @@ else
   urgent, bulk = claim_new()
   -- Release 0.1.0 leaves the number of an earlier batch when it frees a slot.
   doubtful = 0
-  redis.call('HDEL', key, 'doubtful')
+  redis.call('HDEL', key, 'doubtful', 'reissues', 'stretched')
 end
 if #urgent + #bulk == 0 then
   free(slot)
@@ -130,7 +130,9 @@ if #urgent + #bulk == 0 then
 end
 redis.call('HSET', key, 'state', 'sending', 'since', now, 'chunks', #urgent + #bulk,
   'holder', string.format('%d %s', now, ARGV[7]))
-redis.call('HDEL', key, 'reissues', 'stretched')
+if chunks > 0 then
+  redis.call('HDEL', key, 'reissues', 'stretched')
+end
 redis.call('HSET', KEYS[2], 'claimed_at', now)
 redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
 return {

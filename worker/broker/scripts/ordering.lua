@@ -12,13 +12,13 @@ end
 -- Whether the last batch took so long that orders of others should pass this one's; 1 or 0.
 local SLOW_MS = 1000
 
-local function is_slow()
-  return number(redis.call('HGET', KEYS[2], 'last_send_ms'), 0) >= SLOW_MS and 1 or 0
+local function is_slow(last_send_ms)
+  return number(last_send_ms, 0) >= SLOW_MS and 1 or 0
 end
 
 -- While the breaker is open, one batch at a time may try whether the destination has recovered, when that
 -- is due: one that is claimed already comes first, for it has waited longest. Returns what order_free_slot does.
-local function order_probe(lease_ms)
+local function order_probe(lease_ms, slow)
   local found = redis.call('HMGET', KEYS[2], 'probe', 'probe_at')
   if found[1] or now_ms() < number(found[2], 0) then
     return false
@@ -31,7 +31,7 @@ local function order_probe(lease_ms)
       redis.call('HSET', ARGV[2] .. slot, 'state', 'ordered')
       redis.call('HDEL', ARGV[2] .. slot, 'due')
       redis.call('ZADD', KEYS[1], now_ms() + lease_ms, member(slot))
-      return {slot, epoch_of(ARGV[2] .. slot), is_slow()}
+      return {slot, epoch_of(ARGV[2] .. slot), slow}
     elseif not state then
       chosen = slot
     end
@@ -40,23 +40,27 @@ local function order_probe(lease_ms)
     return false
   end
   redis.call('HSET', KEYS[2], 'probe', chosen)
-  return {chosen, order(chosen, lease_ms), is_slow()}
+  return {chosen, order(chosen, lease_ms), slow}
 end
 
 -- Leases a free slot for work that waits: {slot, epoch, whether it is slow}, or false.
 local function order_free_slot(lease_ms)
-  if held() then
+  local found = redis.call('HMGET', KEYS[2], 'held', 'breaker', 'rests_until', 'ordered_at', 'claimed_at',
+    'last_send_ms', 'unclaimed_events', 'batch_events')
+  if found[1] == '1' then
     return false
   end
-  if is_open() then
-    return order_probe(lease_ms)
+  local slow = is_slow(found[6])
+  if found[2] == 'open' then
+    return order_probe(lease_ms, slow)
   end
-  if rests() or on_its_way() or taken_soon() or not work_waits() then
+  if rests(found[3]) or on_its_way(found[4]) or taken_soon(found[5], found[6], found[7], found[8])
+    or not work_waits() then
     return false
   end
   for slot = 1, slots_allowed() do
     if redis.call('HEXISTS', ARGV[2] .. slot, 'state') == 0 then
-      return {slot, order(slot, lease_ms), is_slow()}
+      return {slot, order(slot, lease_ms), slow}
     end
   end
   return false
@@ -70,9 +74,10 @@ end
 local STAY_LEASE_MS = 2 * ON_ITS_WAY_MS
 
 local function order_to_stay(slot)
-  if held() or is_open() or rests() or on_its_way() or slot > slots_allowed()
-    or redis.call('XLEN', KEYS[3]) + redis.call('XLEN', KEYS[4]) > 0
-    or number(redis.call('HGET', KEYS[2], 'last_send_ms'), 0) >= SOON_MS then
+  local found = redis.call('HMGET', KEYS[2], 'held', 'breaker', 'rests_until', 'ordered_at', 'last_send_ms')
+  if found[1] == '1' or found[2] == 'open' or rests(found[3]) or on_its_way(found[4])
+    or number(found[5], 0) >= SOON_MS or slot > slots_allowed()
+    or redis.call('XLEN', KEYS[3]) + redis.call('XLEN', KEYS[4]) > 0 then
     return false
   end
   return {slot, order(slot, STAY_LEASE_MS), 0, 1}

@@ -9,9 +9,15 @@ redis.call('HDEL', KEYS[2], '')
 make_way(KEYS[3])
 make_way(KEYS[4])
 
+-- When this script began, in ms.
+local began_ms
+
 local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  if not began_ms then
+    local time = redis.call('TIME')
+    began_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return began_ms
 end
 
 -- A number; where damaged data holds none, or one beyond all reason, another.
@@ -96,13 +102,8 @@ local function work_waits()
   return unclaimed(KEYS[3]) + unclaimed(KEYS[4]) > 0
 end
 
-local function held()
-  return redis.call('HGET', KEYS[2], 'held') == '1'
-end
-
 -- The destination has asked to be spared for a while: the sweeper wakes it when that is over.
-local function rests()
-  local until_ms = redis.call('HGET', KEYS[2], 'rests_until')
+local function rests(until_ms)
   return until_ms and number(until_ms, 0) > now_ms()
 end
 
@@ -111,12 +112,11 @@ end
 -- batch showed that this destination takes its time, and there is a batch to fill.
 local SOON_MS = 25
 
-local function taken_soon()
-  local found = redis.call('HMGET', KEYS[2], 'claimed_at', 'last_send_ms', 'unclaimed_events', 'batch_events')
-  if not found[1] or math.abs(now_ms() - number(found[1], 0)) >= SOON_MS then
+local function taken_soon(claimed_at, last_send_ms, unclaimed_events, batch_events)
+  if not claimed_at or math.abs(now_ms() - number(claimed_at, 0)) >= SOON_MS then
     return false
   end
-  return number(found[2], 0) < SOON_MS or number(found[3], 0) < number(found[4], 500)
+  return number(last_send_ms, 0) < SOON_MS or number(unclaimed_events, 0) < number(batch_events, 500)
 end
 
 -- An order on its way will claim all that waits, up to a batch, and order a further slot for the rest.
@@ -124,8 +124,7 @@ end
 -- time may be lost, and holds nothing up.
 local ON_ITS_WAY_MS = 1000
 
-local function on_its_way()
-  local since = redis.call('HGET', KEYS[2], 'ordered_at')
+local function on_its_way(since)
   return since and math.abs(now_ms() - number(since, 0)) < ON_ITS_WAY_MS
 end
 
