@@ -3,10 +3,12 @@
 import errno
 import itertools
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -31,9 +33,10 @@ from worker.model.orders import WorkOrder
 from worker.model.outages import Resource
 from worker.model.settlement import SHORTAGE_PAUSE
 from worker.pipeline.delivery import DeliveryWorker, Timeouts
+from worker.transports.curl import exchange
+from worker.transports.curl.posts import CurlTransport
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
-from worker.transports.http import HttpTransport
 from worker.transports.syslog import stream as syslog_stream
 from worker.transports.syslog.pool import EndWatch
 
@@ -150,13 +153,13 @@ def test_a_sender_that_cannot_even_be_made(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOMEM, errno.ENFILE])
-@pytest.mark.parametrize("kind", ["splunk", "syslog over TCP", "syslog over UDP"])
+@pytest.mark.parametrize("kind", ["splunk", "webhook", "syslog over TCP", "syslog over UDP"])
 def test_a_machine_without_ports_or_memory(monkeypatch: pytest.MonkeyPatch, kind: str, number: int) -> None:
     """None of it can be used up for a test, so the system's refusal is a stand-in."""
     batch = _spent(EVENTS)
     before = bytes(batch.request_counts)
 
-    def refuse(_socket: DeadlineSocket, _address: object) -> None:
+    def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     receiver, options = RECEIVERS[kind]
@@ -164,24 +167,22 @@ def test_a_machine_without_ports_or_memory(monkeypatch: pytest.MonkeyPatch, kind
         with monkeypatch.context() as patched:
             patched.setattr(DeadlineSocket, "connect", refuse)
             patched.setattr(DeadlineSocket, "connect_ex", lambda _socket, _address: number)
+            patched.setattr(exchange, "socket", SimpleNamespace(**vars(socket) | {"socket": refuse}))
             _check_nobody_is_charged(batch, deliver(), before)
         assert deliver().settled == EVENTS
 
 
-@pytest.mark.parametrize(("kind", "step"), [("splunk", "recv_into"), ("syslog over TCP", "send_at_once")])
-def test_what_may_have_arrived_is_not_kept_back(
-    monkeypatch: pytest.MonkeyPatch, kind: str, step: str
-) -> None:
+def test_what_may_have_arrived_is_not_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once events are on their way, a lack of memory breaks a connection: they are not sent without end."""
     batch = attempt_of(EVENTS).batch
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    receiver, options = RECEIVERS[kind]
+    receiver, options = RECEIVERS["syslog over TCP"]
     with receiver() as running, _delivering(batch, {"url": running.url} | options) as deliver:
         with monkeypatch.context() as patched:
-            patched.setattr(DeadlineSocket, step, refuse)
+            patched.setattr(DeadlineSocket, "send_at_once", refuse)
             found = deliver()
         assert found.retry is not None
         assert found.retry.attempts == 1
@@ -198,7 +199,7 @@ _BEFORE = {
     "syslog over UDP": "worker.transports.guard.Guard.dial_datagrams",
 }
 _AFTER = {
-    "splunk": "worker.transports.http._reply",
+    "splunk": "worker.transports.curl.posts._reply",
     "webhook": "worker.transports.curl.flight.Flight._collect",
     "webhook, arrays": "worker.transports.curl.flight.Flight._collect",
     "syslog over TCP": "worker.transports.syslog.flow_control.Outflow.drain",
@@ -286,7 +287,7 @@ def test_a_shortage_after_events_without_an_ack_id_uncounts_nothing(monkeypatch:
     destination = {"type": "splunk_hec", "token": "secret-token", "use_ack": True}
     with HecReceiver(unnumbered(refuses)) as running:
         with _delivering(batch, destination | {"url": running.url}) as deliver:
-            _short_from_the_second_call(monkeypatch, HttpTransport, "post")
+            _short_from_the_second_call(monkeypatch, CurlTransport, "post")
             found = deliver()
         assert len(running.posts) == 1
     assert found.retry is not None

@@ -13,9 +13,12 @@ import pytest
 import trustme
 
 from tests.transports.certificates import server_context
+from tests.transports.conftest import transport_over
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers
 from worker.integrations import TlsOptions
 from worker.model.errors import DeadlinePassed
+from worker.transports.curl.flight import Flight
+from worker.transports.curl.posts import CurlTransport
 from worker.transports.deadline import seconds_left, within
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
@@ -33,9 +36,9 @@ def tls(request: pytest.FixtureRequest, ca: trustme.CA) -> ssl.SSLContext | None
 
 
 @pytest.fixture
-def transport(guard: Guard) -> Iterator[HttpTransport]:
+def transport(guard: Guard, stack: str) -> Iterator[HttpTransport | CurlTransport]:
     """Ask no questions about certificates: only time matters here."""
-    transport = HttpTransport(guard, TlsOptions(verify_tls=False), connections=2)
+    transport = transport_over(stack, guard, TlsOptions(verify_tls=False))
     yield transport
     transport.close()
 
@@ -62,7 +65,7 @@ def _drips(*pieces: bytes, then: bytes) -> Behaviour:
     ids=["silence", "status", "continue", "header", "body", "chunks", "until closed"],
 )
 def test_a_peer_that_drips_is_cut_off(
-    transport: HttpTransport, tls: ssl.SSLContext | None, behaviour: Behaviour
+    transport: HttpTransport | CurlTransport, tls: ssl.SSLContext | None, behaviour: Behaviour
 ) -> None:
     """However little a peer sends at a time, the deadline is for the whole of it."""
     with (
@@ -83,7 +86,7 @@ def _reads_byte_by_byte(visit: Visit) -> None:
 
 @pytest.mark.parametrize("behaviour", [_reads_nothing, _reads_byte_by_byte])
 def test_a_peer_that_does_not_take_the_body_is_cut_off(
-    transport: HttpTransport, tls: ssl.SSLContext | None, behaviour: Behaviour
+    transport: HttpTransport | CurlTransport, tls: ssl.SSLContext | None, behaviour: Behaviour
 ) -> None:
     """The deadline holds for sending, too."""
     with (
@@ -102,7 +105,9 @@ def _reads_slowly(visit: Visit) -> None:
 
 
 @pytest.mark.slow
-def test_a_slow_peer_is_waited_for(transport: HttpTransport, tls: ssl.SSLContext | None) -> None:
+def test_a_slow_peer_is_waited_for(
+    transport: HttpTransport | CurlTransport, tls: ssl.SSLContext | None
+) -> None:
     """With patience, the deadline is for each silence, as long as the peer takes more."""
     with Endpoint(_reads_slowly, tls=tls, receive_buffer=4096) as endpoint:
         assert transport.post(endpoint.url(), {}, MEDIUM, 60, patience=SECONDS).status == 200
@@ -124,7 +129,7 @@ def _never_answers(visit: Visit) -> None:
 
 @pytest.mark.parametrize("behaviour", [_reads_nothing, _never_answers])
 def test_a_silent_peer_is_not_waited_for(
-    transport: HttpTransport, tls: ssl.SSLContext | None, behaviour: Behaviour
+    transport: HttpTransport | CurlTransport, tls: ssl.SSLContext | None, behaviour: Behaviour
 ) -> None:
     """Neither one that takes no more, nor one that has all and does not answer."""
     with (
@@ -139,7 +144,9 @@ def test_a_silent_peer_is_not_waited_for(
 @pytest.mark.parametrize(
     "greeting", [b"", b"\x16\x03\x03\x40\x00"], ids=["silence", "a record that never ends"]
 )
-def test_a_handshake_that_drags_on_is_cut_off(transport: HttpTransport, greeting: bytes) -> None:
+def test_a_handshake_that_drags_on_is_cut_off(
+    transport: HttpTransport | CurlTransport, greeting: bytes
+) -> None:
     """The deadline holds for the handshake, also when it drips."""
 
     def behave(visit: Visit) -> None:
@@ -153,7 +160,7 @@ def test_a_handshake_that_drags_on_is_cut_off(transport: HttpTransport, greeting
 
 
 def test_a_connection_that_was_cut_off_is_not_used_again(
-    transport: HttpTransport, tls: ssl.SSLContext | None
+    transport: HttpTransport | CurlTransport, tls: ssl.SSLContext | None
 ) -> None:
     """The rest of a late answer must never be read as the answer to another request."""
 
@@ -172,10 +179,17 @@ def test_a_connection_that_was_cut_off_is_not_used_again(
 
 
 def test_an_answer_that_has_come_counts_although_it_is_read_late(
-    transport: HttpTransport, tls: ssl.SSLContext | None, monkeypatch: pytest.MonkeyPatch
+    transport: HttpTransport | CurlTransport, tls: ssl.SSLContext | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So it is where this process was suspended right behind its request: sent again, it would come twice."""
     get_response = HTTPConnection.getresponse
+
+    wait = Flight._wait  # noqa: SLF001 - where a thread of libcurl spends its time
+
+    def wait_late(flight: Flight, seconds: float) -> None:
+        wait(flight, seconds)
+        if endpoint.requests:
+            time.sleep(SECONDS)  # as a process that is suspended does
 
     def get_late(connection: HTTPConnection) -> HTTPResponse:
         select.select([connection.sock], [], [], 10)
@@ -184,13 +198,14 @@ def test_an_answer_that_has_come_counts_although_it_is_read_late(
         return get_response(connection)
 
     monkeypatch.setattr(HTTPConnection, "getresponse", get_late)
+    monkeypatch.setattr(Flight, "_wait", wait_late)
     with Endpoint(answers(), tls=tls) as endpoint:
         reply = transport.post(endpoint.url(), {}, b"once", SECONDS).whole()
 
     assert reply.body == b'{"code": 0}'
 
 
-def test_a_deadline_in_the_past_sends_nothing(transport: HttpTransport) -> None:
+def test_a_deadline_in_the_past_sends_nothing(transport: HttpTransport | CurlTransport) -> None:
     """Without time there is no attempt, not even over a connection that is open."""
     with Endpoint(answers()) as endpoint:
         transport.post(endpoint.url(), {}, b"in time", seconds=10)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.transports.endpoint import OK, Behaviour, Endpoint, Visit, answers, answers_once
 from tests.transports.ways import PostTo, each_http
+from worker.transports.curl.posts import CurlTransport
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 from worker.transports.http_response import MOST_BODY
@@ -19,7 +20,7 @@ SECRET = "hunter2-hunter2"
 HEADERS = {"Authorization": f"Splunk {SECRET}", "Content-Type": "application/json"}
 
 
-def test_a_post_arrives_as_it_was_given(transport: HttpTransport) -> None:
+def test_a_post_arrives_as_it_was_given(transport: HttpTransport | CurlTransport) -> None:
     """Path, headers and body go out as they are, with a length, and nothing compressed is asked for."""
     body = b'{"event": "\xc3\xa4"}' * 20_000
     with Endpoint(answers()) as endpoint:
@@ -40,14 +41,14 @@ def test_a_post_arrives_as_it_was_given(transport: HttpTransport) -> None:
     assert (reply.status, reply.body) == (200, b'{"code": 0}')
 
 
-def test_a_get_has_no_body(transport: HttpTransport) -> None:
+def test_a_get_has_no_body(sockets: HttpTransport) -> None:
     """A doctor asks for the health of a collector."""
     with Endpoint(answers()) as endpoint:
-        assert transport.get(endpoint.url(path="/services/collector/health"), {}, 10).status == 200
+        assert sockets.get(endpoint.url(path="/services/collector/health"), {}, 10).status == 200
     assert b"Content-Length" not in endpoint.requests[0]
 
 
-def test_header_names_of_a_reply_are_found_in_any_case(transport: HttpTransport) -> None:
+def test_header_names_of_a_reply_are_found_in_any_case(transport: HttpTransport | CurlTransport) -> None:
     """A verdict asks for `retry-after` and does not care how the other side spells it."""
     reply = b"HTTP/1.1 503 Busy\r\nRETRY-AFTER: 7\r\nContent-Length: 0\r\n\r\n"
     with Endpoint(answers(reply)) as endpoint:
@@ -103,7 +104,7 @@ def test_netrc_is_ignored(
     assert b"Authorization" not in endpoint.requests[0]
 
 
-def test_cookies_are_not_kept(transport: HttpTransport) -> None:
+def test_cookies_are_not_kept(transport: HttpTransport | CurlTransport) -> None:
     """What one reply sets, the next request does not send."""
     reply = OK.replace(b"\r\n\r\n", b"\r\nSet-Cookie: a=b\r\n\r\n")
     with Endpoint(answers(reply)) as endpoint:
@@ -123,7 +124,9 @@ def _measured(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("framed", [_chunked, _measured])
-def test_a_body_is_read_up_to_the_cap(transport: HttpTransport, framed: Callable[[int], bytes]) -> None:
+def test_a_body_is_read_up_to_the_cap(
+    transport: HttpTransport | CurlTransport, framed: Callable[[int], bytes]
+) -> None:
     """At the cap the body is whole and its connection stays; what lies beyond is dropped with it."""
     with Endpoint(answers(framed(MOST_BODY))) as endpoint:
         replies = [transport.post(endpoint.url(), {}, b"x", 10) for _ in range(2)]
@@ -136,7 +139,7 @@ def test_a_body_is_read_up_to_the_cap(transport: HttpTransport, framed: Callable
         assert endpoint.accepted == 2
 
 
-def test_connections_are_kept(transport: HttpTransport) -> None:
+def test_connections_are_kept(transport: HttpTransport | CurlTransport) -> None:
     """Request after request goes over one connection."""
     with Endpoint(answers()) as endpoint:
         for _ in range(20):
@@ -145,7 +148,7 @@ def test_connections_are_kept(transport: HttpTransport) -> None:
         assert endpoint.accepted == 1
 
 
-def test_threads_share_a_transport(transport: HttpTransport) -> None:
+def test_threads_share_a_transport(transport: HttpTransport | CurlTransport) -> None:
     """Each thread gets its own reply, also when there are more threads than kept connections."""
     echo = _echoing()
     heard: list[tuple[int, bytes]] = []
@@ -184,7 +187,7 @@ def test_a_connection_closed_while_idle_is_replaced(guard: Guard, posting_to: Po
             assert endpoint.accepted == number
 
 
-def test_a_closed_transport_has_no_connections(transport: HttpTransport) -> None:
+def test_a_closed_transport_has_no_connections(transport: HttpTransport | CurlTransport) -> None:
     """Closing lets the other side go; a later request simply dials again."""
     with Endpoint(answers()) as endpoint:
         transport.post(endpoint.url(), {}, b"x", 10)

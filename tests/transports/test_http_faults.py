@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.transports.endpoint import OK, Endpoint, Visit, answers, answers_once
-from tests.transports.ways import PostTo, each_http, over_libcurl, over_sockets
+from tests.transports.ways import PostTo, each_http, one_by_one, over_libcurl, over_sockets
 from worker.model.errors import (
     AddressRefused,
     ConnectFailed,
@@ -48,6 +48,15 @@ NO_ANSWERS_BY_WAY: dict[PostTo, dict[bytes, str]] = {
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n": "broke off its answer half-way",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n": "broke off its answer half-way",
         b"HTTP/1.1 2000 OK\r\n\r\n": "did not answer in HTTP",
+    },
+    one_by_one: {
+        b"HTTP/1.1 20": "closed the connection without an answer",
+        b"HTTP/1.1 103 Early Hints\r\n\r\n": "closed the connection without an answer",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf": "broke off its answer half-way",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab": "broke off its answer half-way",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 6_000 + b"\r\n": "did not answer in HTTP",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 400_000 + b"\r\n\r\n": "did not answer in HTTP",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + OK: "gave no final answer, only 101",
     },
     over_libcurl: {
         b"HTTP/1.1 20": "closed the connection without an answer",

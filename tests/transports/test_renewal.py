@@ -25,6 +25,7 @@ from tests.transports.names import HOST, MovableName
 from tests.transports.syslog.streams import SOON, datagrams_to, lines, messages, octets, stream_to
 from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused, NameUnknown
+from worker.transports.curl.posts import CurlTransport
 from worker.transports.guard import Guard, Renewal
 from worker.transports.http import HttpTransport
 
@@ -65,6 +66,15 @@ def _http(guard: Guard, ca: trustme.CA, *, encrypts: bool) -> Iterator[tuple[Sen
     with (
         _endpoints(ca, encrypts=encrypts) as (url, counts),
         contextlib.closing(HttpTransport(guard, _trusting(ca), connections=2)) as transport,
+    ):
+        yield lambda: transport.post(url, {}, b"x", SOON), counts
+
+
+@contextlib.contextmanager
+def _one_by_one(guard: Guard, ca: trustme.CA, *, encrypts: bool) -> Iterator[tuple[Send, Counts]]:
+    with (
+        _endpoints(ca, encrypts=encrypts) as (url, counts),
+        contextlib.closing(CurlTransport(guard, _trusting(ca))) as transport,
     ):
         yield lambda: transport.post(url, {}, b"x", SOON), counts
 
@@ -111,6 +121,8 @@ def _udp(guard: Guard, _ca: trustme.CA) -> Iterator[tuple[Send, Counts]]:
 WAYS: dict[str, Callable[[Guard, trustme.CA], Way]] = {
     "http": lambda guard, ca: _http(guard, ca, encrypts=False),
     "https": lambda guard, ca: _http(guard, ca, encrypts=True),
+    "libcurl, one by one": lambda guard, ca: _one_by_one(guard, ca, encrypts=False),
+    "libcurl, one by one in tls": lambda guard, ca: _one_by_one(guard, ca, encrypts=True),
     "libcurl": lambda guard, ca: _libcurl(guard, ca, encrypts=False, http2=False),
     "libcurl in tls": lambda guard, ca: _libcurl(guard, ca, encrypts=True, http2=False),
     "libcurl in http/2": lambda guard, ca: _libcurl(guard, ca, encrypts=True, http2=True),

@@ -1,4 +1,4 @@
-"""The ways by which a SIEM is reached: three over TLS, each a function that sends once; both ways of HTTP.
+"""The ways by which a SIEM is reached: three over TLS, each a function that sends once; the ways of HTTP.
 
 What is said of a server's certificate, of ours, and of HTTP must not depend on the way.
 """
@@ -12,6 +12,7 @@ from tests.transports.curl.flights import post, posting
 from worker.integrations import TlsOptions
 from worker.model.errors import TlsFailed
 from worker.transports.curl.exchange import CurlResponse
+from worker.transports.curl.posts import CurlTransport
 from worker.transports.guard import Guard
 from worker.transports.http import HttpReply, HttpTransport
 from worker.transports.syslog.connection import SyslogTarget
@@ -25,7 +26,7 @@ Send = Callable[[Guard, str, int, TlsOptions, int], str]
 
 
 def _hec(guard: Guard, host: str, port: int, options: TlsOptions, size: int) -> str:
-    with closing(HttpTransport(guard, options, connections=1)) as transport:
+    with closing(CurlTransport(guard, options)) as transport:
         return str(transport.post(f"https://{host}:{port}/", {}, b"x" * size, SECONDS).status)
 
 
@@ -60,9 +61,16 @@ PostTo = Callable[..., AbstractContextManager[Post]]
 
 @contextmanager
 def over_sockets(guard: Guard, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Post]:
-    """Post as to Splunk, over one transport."""
+    """Post as a notification, over one transport."""
     with closing(HttpTransport(guard, TlsOptions(), connections=1)) as transport:
         yield lambda body: transport.post(url, dict(headers or {}), body, SECONDS)
+
+
+@contextmanager
+def one_by_one(guard: Guard, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Post]:
+    """Post as to Splunk, over one transport."""
+    with closing(CurlTransport(guard, TlsOptions())) as transport:
+        yield lambda body: transport.post(url, dict(headers or {}), body, SECONDS).whole()
 
 
 @contextmanager
@@ -72,5 +80,5 @@ def over_libcurl(guard: Guard, url: str, headers: Mapping[str, str] | None = Non
         yield lambda body: post(many, body, SECONDS)
 
 
-#: Both ways of HTTP, for tests that hold for either.
-each_http = pytest.mark.parametrize("posting_to", [over_sockets, over_libcurl])
+#: The ways of HTTP, for tests that hold for each.
+each_http = pytest.mark.parametrize("posting_to", [over_sockets, one_by_one, over_libcurl])

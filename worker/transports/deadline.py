@@ -8,20 +8,17 @@ answered by then counts, even if this process was suspended and reads it late.
 
 import contextlib
 import errno
-import fcntl
 import select
 import ssl
-import struct
-import sys
-import termios
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
+from socket import SHUT_WR, socket
 from time import monotonic
 from typing import Any, NoReturn, TypeVar
 
 from worker.model.errors import ConnectTimedOut, DeadlinePassed
+from worker.transports.unsent import drop_unsent_of, unacknowledged
 
 #: How long the other side may take to end a connection behind our end of it, in seconds, before the next.
 NOTICE = 1.0
@@ -84,7 +81,12 @@ class Deadline:
         self._sent += count
         self._look(sock)
 
-    def goes_on(self, sock: socket) -> bool:
+    def has_handed_over(self, count: int, descriptor: int) -> bool:
+        """Take note that so many bytes in all were handed to our own system; return whether it goes on."""
+        self._sent = count
+        return self.goes_on(descriptor)
+
+    def goes_on(self, sock: socket | int) -> bool:
         """Look whether the peer has taken more, and return whether there is time left."""
         self._look(sock)
         return self.remaining() > 0
@@ -103,7 +105,7 @@ class Deadline:
         error.rate = self.rate
         raise error from None
 
-    def _look(self, sock: socket) -> None:
+    def _look(self, sock: socket | int) -> None:
         if self._patience is None or not self._sent:
             return
         taken = self._sent - min(self._sent, unacknowledged(sock))
@@ -135,19 +137,6 @@ def within(
 def seconds_left() -> float | None:
     """Return what is left of the deadline in force, never less than zero; None if there is none."""
     return None if _in_force.deadline is None else _in_force.deadline.remaining()
-
-
-def unacknowledged(sock: socket) -> int:
-    """Return how many bytes, an end of our side included, the other system has not acknowledged.
-
-    That is what SIOCOUTQ counts on Linux; elsewhere nothing does, and none are assumed.
-    """
-    if sys.platform != "linux":
-        return 0
-    with contextlib.suppress(OSError):  # some other kind of socket, or some other kernel
-        (count,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
-        return int(count)
-    return 0
 
 
 # Both classes set the time that is left as the timeout of each call. That bounds the call as a whole:
@@ -292,6 +281,5 @@ def _late(sock: socket, undone: str, call: Callable[[], Result], deadline: Deadl
 
 def _give_up(sock: socket) -> None:
     """See to it that a peer that has not taken all gets no more, so that it cannot take the request late."""
-    if _is_patient() and unacknowledged(sock):
-        # To close without lingering drops what is queued, and resets the connection.
-        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+    if _is_patient():
+        drop_unsent_of(sock)

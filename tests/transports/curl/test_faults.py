@@ -17,9 +17,10 @@ from tests.transports.names import HOST, MovableName, endless
 from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused, ConnectionLost, DeadlinePassed, TransportError
 from worker.transports.curl.connections import KeptConnections
-from worker.transports.curl.exchange import Dialect, Exchange, Route
+from worker.transports.curl.exchange import Exchange
 from worker.transports.curl.faults import curl_fault
 from worker.transports.curl.flight import Flight
+from worker.transports.curl.route import Dialect, Route
 from worker.transports.dialer import Address
 from worker.transports.guard import Guard
 

@@ -46,7 +46,7 @@ class HecChecks:
         self._config = config
         self._questions = HttpProbe(guard, self.target, config, config.timeout_seconds)
         self._trial = test_event
-        self._client = HecClient(config, guard, connections=1)
+        self._client = HecClient(config, guard)
         self._result: DeliveryResult | None = None
 
     def summary(self) -> str:

@@ -23,10 +23,10 @@ from worker.integrations.splunk_hec import SplunkHec
 from worker.model.deliveries import Failure
 from worker.model.errors import InvalidIntegration, KeptConnectionLost, TransportError
 from worker.model.failures import FailureCode
+from worker.transports.curl.posts import CurlTransport
 from worker.transports.failures import describe
 from worker.transports.guard import Guard
-from worker.transports.http import HttpReply, HttpTransport, request_head
-from worker.transports.http_adapter import pinned
+from worker.transports.http import HttpReply, request_head
 
 _FIRST_REST = 1.0
 _LONGEST_REST = 16.0
@@ -79,13 +79,13 @@ _JUDGED_BY_BODY = frozenset({*range(200, 300), 400})
 class HecClient:
     """Speaks to one collector; shared by the threads of a process."""
 
-    def __init__(self, config: SplunkHec, guard: Guard, *, connections: int) -> None:
+    def __init__(self, config: SplunkHec, guard: Guard) -> None:
         """Prepare; connect when the first request is posted."""
         self._config = config
         self._event_url = event_url(config.url)
         self._authorization = {"Authorization": f"{_SCHEME} {config.token.get_secret_value()}"}
         self._packing = {"Content-Encoding": "gzip"} if config.gzip else {}
-        self._transport = HttpTransport(guard, config, connections=connections)
+        self._transport = CurlTransport(guard, config)
         self._channels = Channels()
         self._pace = CoolDown()
 
@@ -106,7 +106,7 @@ class HecClient:
         With acknowledgement, its requests go to one address, and the questions after them: another indexer
         knows nothing of them. So a name that moves is followed between two sendings.
         """
-        stays = pinned() if self._config.use_ack else contextlib.nullcontext()
+        stays = self._transport.pinned() if self._config.use_ack else contextlib.nullcontext()
         with stays, self._channels.borrow() as channel:
             yield channel
 

@@ -200,7 +200,7 @@ class HecDelivery:
 class SplunkHecSender:
     """Sends batches to one HTTP Event Collector."""
 
-    def __init__(self, config: SplunkHec, guard: Guard, *, connections: int, **_unused: object) -> None:
+    def __init__(self, config: SplunkHec, guard: Guard, **_unused: object) -> None:
         """Prepare headers and envelopes; connect when the first batch comes."""
         self._format = HecFormat.of(
             host=config.host,
@@ -209,7 +209,7 @@ class SplunkHecSender:
             index=config.index,
             fields=config.fields,
         )
-        self._client = HecClient(config, guard, connections=connections)
+        self._client = HecClient(config, guard)
         self._limit = RequestLimit(events=config.batch_events, size=config.batch_bytes)
 
     def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:

@@ -11,9 +11,7 @@ Input: the url and the TLS options of an integration. Output: options for `Curl.
 """
 
 import contextlib
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,13 +20,13 @@ import pycurl
 from requests.structures import CaseInsensitiveDict
 
 from worker.integrations import TlsOptions
-from worker.transports.budget import BUDGET, LONGEST_IDLE
-from worker.transports.curl.exchange import Dialect, Route
+from worker.transports.budget import LONGEST_IDLE
 from worker.transports.curl.flight import Flight
+from worker.transports.curl.pool import FlightPool
+from worker.transports.curl.route import Dialect, Route
 from worker.transports.guard import Guard, Renewal
 from worker.transports.http import OWN_HEADERS, check_header, host_header, request_head, request_target
 from worker.transports.probe import TlsInquiry
-from worker.transports.shortages import shortage_behind
 from worker.transports.tls import client_context
 
 Options = list[tuple[int, Any]]
@@ -111,7 +109,7 @@ def _tls_options(tls: TlsOptions) -> Options:
 
 
 #: libcurl would add the first, and wait for leave to send a large body because of the second.
-_LEFT_OUT = ("Accept:", "Expect:")
+LEFT_OUT = ("Accept:", "Expect:")
 
 
 class ManyHttp:
@@ -125,7 +123,6 @@ class ManyHttp:
         Raises InvalidIntegration when the url, a header or a PEM cannot be used. No message repeats the
         value of a header or the url's path.
         """
-        self._guard = guard
         self._headers = dict(headers)
         self._url, peer = request_target(url)
         for name, value in headers.items():
@@ -141,45 +138,16 @@ class ManyHttp:
             port=parts.port or (443 if encrypts else 80),
             peer=peer,
             encrypts=encrypts,
-            headers=(*(f"{name}: {value}" for name, value in own.items()), *_LEFT_OUT),
+            headers=(*(f"{name}: {value}" for name, value in own.items()), *LEFT_OUT),
             options=request_options(self._url, tls),
             dialect=Dialect(is_shared=None if encrypts else False),
             tls=TlsInquiry(guard, tls, parts.hostname or "", parts.port or 443) if encrypts else None,
         )
-        self._connections = connections
-        self._lock = threading.Lock()
-        #: With the moments when they landed, in monotonic seconds.
-        self._landed: list[tuple[float, Flight]] = []
-        self._generation = 0
-        self.rests_since = time.monotonic()
-        BUDGET.keeps_idle(self)
+        self._pool = FlightPool(self._route, guard, connections, Flight)
 
-    @contextlib.contextmanager
-    def flight(self, seconds: float) -> Iterator[Flight]:
-        """Lend a flight, the one that landed last; the look-up of the name takes no longer than `seconds`.
-
-        What keeps connections from being made at all becomes the answer to every request that is started.
-        What is still in flight at the end of the `with` is broken off. Raises OutOfResources where no
-        descriptor is left to begin with.
-        """
-        with self._lock:
-            generation = self._generation
-            flight = self._landed.pop()[1] if self._landed else None
-        if flight is None:
-            flight = self._new_flight(seconds)
-        try:
-            flight.look_up(seconds)
-            yield flight
-        finally:
-            flight.abandon()
-            self._take_back(flight, self._distrust(flight, generation))
-
-    def _new_flight(self, seconds: float) -> Flight:
-        BUDGET.wait_for_place(seconds, f"a connection to {self._route.peer}")
-        try:
-            return Flight(self._route, self._guard, self._connections)
-        except pycurl.error as error:
-            raise shortage_behind(error) or error from None
+    def flight(self, seconds: float) -> contextlib.AbstractContextManager[Flight]:
+        """Lend a flight; see `FlightPool.flight`."""
+        return self._pool.flight(seconds)
 
     def written(self, headers: Mapping[str, str], body: bytes) -> bytes:
         """Return the very bytes of a request over HTTP/1.1; dials nothing."""
@@ -187,37 +155,4 @@ class ManyHttp:
 
     def close(self) -> None:
         """Close the connections that are idle; those in use are closed when their flight ends."""
-        with self._lock:
-            self._generation += 1
-        self.close_idle()
-
-    def close_idle(self) -> None:
-        """Close the connections that no flight uses; the next flights make new ones."""
-        with self._lock:
-            landed, self._landed = self._landed, []
-        for _, flight in landed:
-            flight.close()
-
-    def _distrust(self, flight: Flight, generation: int) -> int:
-        """Close what other flights keep open if this one saw a connection die; this one may be kept."""
-        if not flight.has_retired:
-            return generation
-        flight.has_retired = False
-        with self._lock:
-            is_current = generation == self._generation
-        self.close()
-        return self._generation if is_current else generation
-
-    def _take_back(self, flight: Flight, generation: int) -> None:
-        """Keep it for the next sending, unless its connections are in doubt; close those that rested long."""
-        now = time.monotonic()
-        with self._lock:
-            self.rests_since = now
-            rested = [one for landed, one in self._landed if now - landed > LONGEST_IDLE]
-            self._landed = [one for one in self._landed if now - one[0] <= LONGEST_IDLE]
-            if generation == self._generation:
-                self._landed.append((now, flight))
-            else:
-                rested.append(flight)
-        for one in rested:
-            one.close()
+        self._pool.close()

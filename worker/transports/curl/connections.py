@@ -43,6 +43,8 @@ class KeptConnections:
         self._descriptors: dict[Ends, int] = {}
         self._ends: dict[int, Ends] = {}
         self._exclusive: set[Ends] = set()
+        #: Whether none has its time for now: what they lead to knows of earlier requests.
+        self.all_stay = False
 
     def notice(self, descriptor: int) -> None:
         """Hear of a descriptor that libcurl is about to connect."""
@@ -80,11 +82,15 @@ class KeptConnections:
         To ask that for each request would cost more than all else here: it is asked four times a second.
         """
         now = monotonic()
-        if now < self._next_looks.get(ends, 0.0):
+        if self.all_stay or now < self._next_looks.get(ends, 0.0):
             return False
         self._next_looks[ends] = now + _LOOK_AGAIN
         lifetime = self._lifetimes.get(ends)
         return lifetime is not None and lifetime.is_over(waits=False)
+
+    def descriptor(self, ends: Ends | None) -> int | None:
+        """Return the descriptor of this connection, or None where it is not known."""
+        return None if ends is None else self._descriptors.get(ends)
 
     def is_dead(self, ends: Ends) -> bool:
         """Whether the other side has closed this connection."""

@@ -17,12 +17,13 @@ from typing import Any
 
 import pycurl
 
+from worker.model.errors import TransportError
 from worker.transports.budget import BUDGET
 from worker.transports.curl.connections import Ends, KeptConnections, note_certificate
+from worker.transports.curl.route import Route
 from worker.transports.dialer import TCP_OPTIONS, Address
 from worker.transports.guard import Guard
 from worker.transports.http_response import MOST_BODY
-from worker.transports.probe import TlsInquiry
 
 #: A body up to this long, in bytes, is read to its end although its end is thrown away: that costs less
 #: than another connection. A longer one costs its connection.
@@ -42,44 +43,6 @@ class CurlResponse:
     status: int
     body: bytes
     retry_after: float | None
-
-
-@dataclass(slots=True)
-class Dialect:
-    """What the other side speaks.
-
-    `is_shared`: whether requests share a connection, as in HTTP/2; None until the first answer.
-    `only_http1`: it has asked for HTTP/1.1 (RFC 9113, section 7: HTTP_1_1_REQUIRED).
-    """
-
-    is_shared: bool | None
-    only_http1: bool = False
-
-    def learn(self, *, is_shared: bool) -> None:
-        """Take what an answer came by."""
-        self.is_shared = is_shared and not self.only_http1
-
-    def require_http1(self) -> None:
-        """Speak HTTP/1.1 from now on."""
-        self.only_http1 = True
-        self.is_shared = False
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where requests go, and what is the same in all of them; `peer` is "host:port".
-
-    `tls` says why TLS fails there, which libcurl often does not; None where there is none.
-    """
-
-    host: str
-    port: int
-    peer: str
-    encrypts: bool
-    headers: tuple[str, ...]
-    options: list[tuple[int, Any]]
-    dialect: Dialect
-    tls: TlsInquiry | None = None
 
 
 class Exchange:
@@ -109,6 +72,8 @@ class Exchange:
         self._kept = kept
         self._opened: list[int] = []
         self._limit = 0.0
+        self._url = ""
+        self._headers: Sequence[str] | None = None
         self._waits = False
         self._dials = self._is_set_to_dial = False
         self._speaks_http1 = False
@@ -127,11 +92,19 @@ class Exchange:
         easy.setopt(pycurl.DEBUGFUNCTION, self._hear)
 
     def load(
-        self, key: Any, headers: Sequence[str], body: bytes, seconds: float, *, dials: bool = False
+        self,
+        key: Any,
+        headers: Sequence[str],
+        body: bytes,
+        seconds: float,
+        *,
+        dials: bool = False,
+        url: str = "",
     ) -> None:
         """Prepare the next request, which may take that long from dialling to the last byte.
 
-        With `dials`, no connection is good enough that was kept, unless requests share it.
+        With `dials`, no connection is good enough that was kept, unless requests share it. A `url` of the
+        same origin stands in for that of the route.
         """
         self._dials = dials
         self.key = key
@@ -142,7 +115,12 @@ class Exchange:
         self._content = body
         if self._listens:
             self._listen(wanted=False)
-        self.easy.setopt(pycurl.HTTPHEADER, [*self.route.headers, *headers])
+        if url != self._url:
+            self._url = url
+            self.easy.setopt(pycurl.URL, url)
+        if headers is not self._headers:
+            self._headers = headers
+            self.easy.setopt(pycurl.HTTPHEADER, [*self.route.headers, *headers])
         self.easy.setopt(pycurl.POSTFIELDSIZE, len(body))
         self._arm(seconds)
 
@@ -197,6 +175,16 @@ class Exchange:
         status, wish = easy.getinfo(pycurl.RESPONSE_CODE), easy.getinfo(pycurl.RETRY_AFTER)
         return CurlResponse(status, bytes(self._body), float(wish) if wish else None)
 
+    def cut_answer(self, _fault: TransportError) -> CurlResponse | None:
+        """Return what came of an answer before the fault, if that is of use: here it never is."""
+        return None
+
+    @property
+    def uploaded(self) -> int:
+        """How many bytes of the body were handed over to our own system."""
+        sent: int = self.easy.getinfo(pycurl.SIZE_UPLOAD_T)
+        return sent
+
     def close(self) -> None:
         """Let go of the handle."""
         self.easy.close()
@@ -217,7 +205,8 @@ class Exchange:
         easy, dialect = self.easy, self.route.dialect
         if seconds != self._limit:
             self._limit = seconds
-            easy.setopt(pycurl.TIMEOUT_MS, max(1, round(seconds * 1000)))
+            if self.route.times_out:
+                easy.setopt(pycurl.TIMEOUT_MS, max(1, round(seconds * 1000)))
             easy.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(seconds * 1000)))
         if self._waits is not (waits := bool(dialect.is_shared)):
             # Not with HTTP/1.1: there, libcurl would dial no second connection before the first has answered.

@@ -28,8 +28,8 @@ from worker.model.errors import (
 from worker.model.log_events import HTTP_NOT_STARTED, HTTP_UNEXPECTED_END
 from worker.model.outages import Resource
 from worker.transports.budget import BUDGET
-from worker.transports.curl.endings import BAD_HTTP2
-from worker.transports.curl.exchange import Exchange
+from worker.transports.curl.endings import BAD_HTTP2, Ending
+from worker.transports.curl.exchange import CurlResponse, Exchange
 from worker.transports.dialer import failure, reason_for
 from worker.transports.shortages import out_of, short_of_descriptors, shortage
 from worker.transports.tls_failures import handshake_failure
@@ -44,6 +44,7 @@ _UNSPECIFIED, _OTHER_NAME = 1, 62
 _STREAM_ERROR = re.compile(r"reset by server \(error 0x[0-9a-f]+ ([A-Z0-9_]+)\)")
 _HTTP2_ERROR = re.compile(r"with error \d+: ([A-Z0-9_]+)")
 _END_OF_FILE = "unexpected eof"
+_FIRST_FINAL = 200  # of the statuses (RFC 9110, section 15)
 
 _NOT_HTTP = "did not answer in HTTP: check that the url's port and scheme (http or https) are right"
 _HALF_WAY = "broke off its answer half-way"
@@ -65,6 +66,23 @@ _WORDS = {
     pycurl.E_SEND_ERROR: "closed the connection before it had taken the whole request",
     pycurl.E_RECV_ERROR: _NO_ANSWER,
 }
+
+
+def answered(exchange: Exchange) -> CurlResponse | TransportError:
+    """Return the answer; a fault if it is no final one (RFC 9110, section 15.2)."""
+    answer = exchange.answer()
+    if answer.status >= _FIRST_FINAL:
+        return answer
+    return ConnectionLost(f"{exchange.route.peer} gave no final answer, only {answer.status}")
+
+
+def ended(exchange: Exchange, ending: Ending, code: int, words: str) -> TransportError:
+    """Name the fault by which an exchange ended so, which is not sent again."""
+    if ending is Ending.NOT_PROCESSED:
+        return not_processed(exchange)
+    fault = curl_fault(exchange, code, words)
+    is_cut_off = ending is Ending.CUT_OFF and isinstance(fault, ConnectionLost)
+    return KeptConnectionLost(str(fault)) if is_cut_off else fault
 
 
 def curl_fault(exchange: Exchange, code: int, words: str) -> TransportError:
@@ -97,22 +115,12 @@ def not_processed(exchange: Exchange) -> NotProcessed:
     )
 
 
-def cut_off(fault: TransportError) -> KeptConnectionLost:
-    """Report that the fault befell a connection that was kept."""
-    return KeptConnectionLost(str(fault))
-
-
-def no_final_answer(exchange: Exchange, status: int) -> ConnectionLost:
-    """Report that an interim status came in place of the final one (RFC 9110, section 15.2)."""
-    return ConnectionLost(f"{exchange.route.peer} gave no final answer, only {status}")
-
-
 def _unknown(exchange: Exchange, _words: str) -> NameUnknown:
     return NameUnknown(f"{exchange.route.host} does not resolve: check the name, or the DNS")
 
 
 def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
-    route, seconds = exchange.route, f"{exchange.seconds:g} s"
+    route, seconds = exchange.route, f"{exchange.seconds:.3g} s"
     easy = exchange.easy
     if exchange.tried and not easy.getinfo(pycurl.CONNECT_TIME_T):
         silent = "; ".join(f"no answer from {address}" for address in exchange.tried)
@@ -123,7 +131,7 @@ def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
         # libcurl waits for an answer all the same.
         return DeadlinePassed(f"{route.peer} {_BAD_HTTP2}{_named(_HTTP2_ERROR, words)}, and gave no answer")
     undone = "answer in full"
-    if easy.getinfo(pycurl.SIZE_UPLOAD_T) < exchange.length:
+    if exchange.uploaded < exchange.length:
         undone = "take the whole request"
     kept = " over a connection that was kept open; the next request dials again" if exchange.was_kept else ""
     return DeadlinePassed(f"{route.peer} did not {undone} within {seconds}{kept}")

@@ -8,13 +8,12 @@ import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pycurl
 
 from worker.model.errors import (
     AddressRefused,
-    ConnectionLost,
     ConnectTimedOut,
     DeadlinePassed,
     OutOfResources,
@@ -23,8 +22,9 @@ from worker.model.errors import (
 from worker.transports.budget import BUDGET
 from worker.transports.curl.connections import KeptConnections
 from worker.transports.curl.endings import Ending, exchange_ending
-from worker.transports.curl.exchange import CurlResponse, Exchange, Route
-from worker.transports.curl.faults import curl_fault, cut_off, no_final_answer, not_processed
+from worker.transports.curl.exchange import CurlResponse, Exchange
+from worker.transports.curl.faults import answered, ended
+from worker.transports.curl.route import Route
 from worker.transports.guard import Guard
 from worker.transports.resolver import LOOK_UP_TIMEOUT
 
@@ -33,7 +33,6 @@ Landed = tuple[Any, CurlResponse | TransportError]
 
 #: How long to wait, in seconds, before looking again at what `select` cannot see.
 _LOOK_AGAIN = 0.005
-_FIRST_FINAL = 200  # of the statuses (RFC 9110, section 15)
 #: A request that was turned away unprocessed so often in a row, with no answer to another one in between,
 #: has failed.
 MOST_REFUSALS = 5
@@ -41,6 +40,8 @@ MOST_REFUSALS = 5
 
 class Flight:
     """Requests to one route, at most `connections` of them in flight. Belongs to one thread at a time."""
+
+    make_exchange: ClassVar[type[Exchange]] = Exchange
 
     def __init__(self, route: Route, guard: Guard, connections: int) -> None:
         """Connect when the first request is started."""
@@ -59,9 +60,10 @@ class Flight:
         self._kept = KeptConnections(partial(guard.lifetime, route.host, route.port))
         self._known_address = ""
         self._new_address = ""
+        #: The address that it stays with, or none.
+        self._address = ""
         self._answers = 0
-        #: Whether connections were retired because one has ended or hangs: those of other flights to the same
-        #: place are as doubtful.
+        #: Whether one has ended or hangs: connections of other flights to the place are as doubtful.
         self.has_retired = False
 
     @property
@@ -90,33 +92,43 @@ class Flight:
         try:
             found = self._guard.known_addresses(route.host, route.port, timeout)
         except TransportError as error:
+            if self._address:
+                return  # what was begun there is ended there
             self._no_way = error
             if isinstance(error, AddressRefused):
                 self._retire(self._multi)  # whatever they lead to, it is no open address of the name
             return
+        if self._address:
+            found.sort(key=lambda one: one.ip != self._address)
         if ":" not in route.host:
             addresses = ",".join(f"[{one.ip}]" if ":" in one.ip else one.ip for one in found)
             self._new_address = f"{route.host}:{route.port}:{addresses}"
 
     def start(
-        self, key: Any, headers: Sequence[str], body: bytes, seconds: float, *, dials: bool = False
+        self,
+        key: Any,
+        headers: Sequence[str],
+        body: bytes,
+        seconds: float,
+        *,
+        dials: bool = False,
+        url: str = "",
     ) -> None:
         """Start a request, which lands within so many seconds, by a key of the caller's choice.
 
-        With `dials`, it gets a connection that was not kept, unless the other side speaks HTTP/2.
+        `dials` and `url` are as in `Exchange.load`.
         """
         if self._no_way is not None:
             self._grounded.append((key, self._no_way))
             return
-        exchange = self._idle.pop() if self._idle else Exchange(self._route, self._guard, self._kept)
-        exchange.load(key, headers, body, seconds, dials=dials)
+        exchange = (
+            self._idle.pop() if self._idle else self.make_exchange(self._route, self._guard, self._kept)
+        )
+        exchange.load(key, headers, body, seconds, dials=dials, url=url)
         self._put_on(exchange)
 
     def landed(self, seconds: float) -> list[Landed]:
-        """Return the requests that have landed; wait for the first of them, but not longer than that.
-
-        May return nothing before the time is over.
-        """
+        """Return the requests that have landed; wait up to so long for the first, or return none before."""
         if self._grounded:
             grounded, self._grounded = self._grounded, []
             return grounded
@@ -210,8 +222,7 @@ class Flight:
                 return False
         elif ending is not Ending.NOT_PROCESSED or not self._has_hope(exchange):
             return False
-        goes = exchange.reload()
-        if goes:
+        if goes := exchange.reload():
             self._put_on(exchange)
         return goes
 
@@ -223,7 +234,7 @@ class Flight:
     def _answered(self, exchange: Exchange) -> CurlResponse | TransportError:
         self._answers += 1
         self._idle.append(exchange)
-        return _answer(exchange)
+        return answered(exchange)
 
     def _failed(
         self, exchange: Exchange, ending: Ending, why: tuple[int, str], multi: Any
@@ -234,7 +245,7 @@ class Flight:
             return self._no_way
         if code == pycurl.E_WRITE_ERROR and exchange.was_cut:
             return self._answered(exchange)
-        fault = _fault(exchange, ending, code, words)
+        fault = ended(exchange, ending, code, words)
         if isinstance(fault, ConnectTimedOut):
             # Not another address now: the time is over. But the next attempt begins with another one.
             for address in exchange.tried:
@@ -242,7 +253,7 @@ class Flight:
         if ending is Ending.CUT_OFF or (isinstance(fault, DeadlinePassed) and exchange.ends is not None):
             self._retire(multi)
         self._idle.append(exchange)
-        return fault
+        return exchange.cut_answer(fault) or fault
 
     def _retire(self, multi: Any, *, is_doubtful: bool = True) -> None:
         """Let no further request go over the connections of this one."""
@@ -285,15 +296,3 @@ class Flight:
 def _close(multi: Any) -> None:
     multi.close()
     BUDGET.count_flights(-1)
-
-
-def _answer(exchange: Exchange) -> CurlResponse | TransportError:
-    answer = exchange.answer()
-    return answer if answer.status >= _FIRST_FINAL else no_final_answer(exchange, answer.status)
-
-
-def _fault(exchange: Exchange, ending: Ending, code: int, words: str) -> TransportError:
-    if ending is Ending.NOT_PROCESSED:
-        return not_processed(exchange)
-    fault = curl_fault(exchange, code, words)
-    return cut_off(fault) if ending is Ending.CUT_OFF and isinstance(fault, ConnectionLost) else fault

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 
 from worker.model.errors import DeadlinePassed
-from worker.transports.deadline import Deadline, DeadlineSocket, unacknowledged
+from worker.transports.deadline import Deadline, DeadlineSocket
+from worker.transports.unsent import unacknowledged
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.000_1, 0.01
 #: How many bytes may be under way unacknowledged: to begin with, and the bounds between which it is learned.
