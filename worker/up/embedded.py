@@ -49,6 +49,7 @@ dir ./
 save ""
 appendonly yes
 appendfsync everysec
+auto-aof-rewrite-min-size 512mb
 maxmemory-policy noeviction
 proto-max-bulk-len {largest_value}
 """
