@@ -156,7 +156,9 @@ class SyslogCef(DestinationConfig):
         Field(ge=1, le=1_000_000),
         Described(
             label="UDP messages a second at the most",
-            help="over UDP: how fast a batch is sent",
+            help="over UDP: how fast all batches of a worker process are sent together",
+            hint="A receiver with Linux's default buffer that reads 20000 a second loses nothing at 5000, "
+            "1 % at 10000, 14 % at 15000. Enlarge its buffer before you raise this.",
             over="UDP",
         ),
     ] = 5000

@@ -3,6 +3,8 @@
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.receivers.syslog import SyslogUdpReceiver
 from tests.transports.syslog.streams import SOON, datagrams_to, messages
 from tests.transports.test_guard import Resolver
 from worker.model.errors import AddressRefused, ConnectFailed, DeadlinePassed, NameUnknown
+from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.syslog import datagrams as syslog_datagrams
 from worker.transports.syslog.datagrams import SentDatagrams
@@ -130,6 +133,46 @@ def test_a_deadline_in_the_past_sends_nothing() -> None:
 
         assert way.send(messages(1, start=2), 0).count == 0
         assert receiver.wait_for(1) == messages(1, start=1)
+
+
+class FullGuard(Guard):
+    """Gives one end of a pair of sockets, which takes a few datagrams until the other end reads."""
+
+    def __init__(self) -> None:
+        """Allow what the tests use; nothing is dialled."""
+        super().__init__([ip_network("127.0.0.0/8")])
+        self.other, own = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._own = own
+
+    def dial_datagrams(self, host: str, port: int, seconds: float) -> DeadlineSocket:  # noqa: ARG002 - a stand-in
+        """Return this end."""
+        sock = DeadlineSocket(fileno=self._own.detach())
+        sock.peer_ip = "127.0.0.1"
+        return sock
+
+
+def test_a_system_without_room_is_waited_for() -> None:
+    """Nothing is dropped on this side: what has no room waits until some was read, in order."""
+    guard = FullGuard()
+    given = messages(200)
+    with guard.other, datagrams_to("syslog+udp://127.0.0.1", guard=guard) as way:
+        with ThreadPoolExecutor(1) as pool:
+            handed = pool.submit(way.send, given, SOON)
+            read = [guard.other.recv(65_536) for _ in given]
+
+        assert read == given
+        assert handed.result() == SentDatagrams(200, frozenset())
+
+
+def test_a_system_without_room_is_waited_for_until_the_deadline() -> None:
+    """Then nothing is said of any."""
+    guard = FullGuard()
+    with (
+        guard.other,
+        datagrams_to("syslog+udp://127.0.0.1", guard=guard, max_datagrams_per_second=1_000_000) as way,
+        pytest.raises(DeadlinePassed, match="did not take the batch"),
+    ):
+        way.send(messages(2_000), 0.3)
 
 
 def test_the_guard_stands_before_datagrams_too(monkeypatch: pytest.MonkeyPatch) -> None:

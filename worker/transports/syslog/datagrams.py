@@ -22,7 +22,7 @@ from worker.transports.syslog.pool import Pool
 
 #: How long a refusal of the last datagram is waited for, in seconds: a round trip within a data centre.
 _LAST_LOOK = 0.01
-#: What goes out without a pause: a default receive buffer of Linux holds several such bursts.
+#: What goes out without a pause: a default receive buffer of Linux (212 992 bytes) holds several such bursts.
 _LARGEST_BURST = 32
 #: A shorter pause than this, in seconds, is not worth sleeping for; it is owed, and added to the next.
 _SHORTEST_PAUSE = 0.001
@@ -86,6 +86,7 @@ class SyslogDatagrams:
                 return line
             line.close()
         sock = self._guard.dial_datagrams(self._host, self._port, deadline.remaining())
+        sock.settimeout(0)
         return _Line(sock, self._guard.lifetime(self._host, self._port, sock.peer_ip))
 
     def _send_all(
@@ -100,11 +101,10 @@ class SyslogDatagrams:
         while burst := messages[count : count + self._pace.burst]:
             if not self._pace.wait_for_turn(len(burst), deadline):
                 break
-            sock.settimeout(max(deadline.remaining(), _SHORTEST_PAUSE))
             for place, message in enumerate(burst, count):
                 on_send(place)
                 try:
-                    sock.send(message)
+                    _put(sock, message, deadline)
                 except OSError as error:
                     if error.errno == errno.EMSGSIZE:
                         too_long.add(place)
@@ -158,6 +158,23 @@ class _Pace:
         if turn - now >= _SHORTEST_PAUSE:
             time.sleep(turn - now)
         return True
+
+
+def _put(sock: socket.socket, message: bytes, deadline: Deadline) -> None:
+    """Send one datagram; wait only where our own system has no room for it. Raises OSError.
+
+    On a socket with a timeout, each call would ask first whether there is room.
+    """
+    while True:
+        try:
+            socket.socket.send(sock, message)
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(sock, select.POLLOUT)
+            if not poll.poll(deadline.remaining() * 1000):
+                raise TimeoutError from None
+        else:
+            return
 
 
 def _look(sock: socket.socket) -> None:
