@@ -81,6 +81,12 @@ class Program:
             raise
         return self
 
+    @property
+    def pid(self) -> int:
+        """The id of its process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def check(self) -> None:
         """Raise AssertionError with its last words if it has ended."""
         assert self._process is not None
