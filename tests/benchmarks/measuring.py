@@ -1,11 +1,14 @@
-"""What the benchmarks share: the waits of production, a sink that counts, CPU seconds by role."""
+"""What the benchmarks share: the waits of production, a sink that counts, CPU seconds of processes."""
 
 import os
 import platform
 import time
+from collections import defaultdict
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import text
 
 from tests.demo.running import Running, starter
 from tests.fleet import Fleet
@@ -32,17 +35,43 @@ def counting_splunk(directory: Path) -> AbstractContextManager[Running]:
     return starter("splunk_receiver", directory / "sink.port")("--count-only")
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return user plus system seconds of a process (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+def tree_cpu_seconds(pid: int) -> float:
+    """Return user plus system seconds of a process and of all below it, those that have ended included.
+
+    Redis rewrites its append-only file in a child, and PostgreSQL has a process for each connection (Linux).
+    """
+    stats = _stats()
+    below: defaultdict[int, list[int]] = defaultdict(list)
+    for child, fields in stats.items():
+        below[int(fields[1])].append(child)
+    ticks, wanted = 0, [pid]
+    while wanted:
+        one = wanted.pop()
+        ticks += sum(map(int, stats[one][11:15]))
+        wanted += below[one]
+    return ticks / _TICKS
 
 
-def cpu_by_role(fleet: Fleet, sink: Running) -> dict[str, float]:
-    """Return the CPU seconds that each part has used so far."""
-    pids = {role: process.pid for role, process in fleet.processes.items()}
-    pids |= {"redis": fleet.server.pid, "sink": sink.process.pid, "publisher": os.getpid()}
-    return {role: cpu_seconds(pid) for role, pid in pids.items()}
+def _stats() -> dict[int, list[str]]:
+    """Read what Linux says of each process, from the state on (proc_pid_stat(5))."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            found[int(path.parent.name)] = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+    return found
+
+
+def recorded(fleet: Fleet, since_ms: int = 0) -> int:
+    """Count what is delivered or dead, cheaply; of the minutes that begin at `since_ms` or later.
+
+    To ask the ledger for all of its rows would slow what is measured.
+    """
+    time.sleep(0.05)  # between two looks of a wait: to look more often would burden what is measured
+    statement = "SELECT coalesce(sum(delivered + dead), 0) FROM minute_counts WHERE minute_ms >= :since"
+    with fleet.engine.connect() as connection:
+        return int(connection.execute(text(statement), {"since": since_ms}).scalar_one())
 
 
 def hardware() -> dict[str, Any]:

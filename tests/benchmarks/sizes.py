@@ -18,8 +18,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tests.benchmarks.measuring import PATIENT, hardware
-from tests.benchmarks.throughput import recorded
+from tests.benchmarks.measuring import PATIENT, hardware, recorded
 from tests.demo.running import starter
 from tests.fleet import Fleet, wait_until
 from tests.ledger.postgres import postgres_server
