@@ -115,6 +115,19 @@ def _own_port(descriptor: int) -> int | None:
     return port
 
 
+def is_connected(descriptor: int) -> bool:
+    """Whether this descriptor, which libcurl has not closed, has reached its other end."""
+    try:
+        borrowed = socket.socket(fileno=descriptor)
+        try:
+            borrowed.getpeername()
+        finally:
+            borrowed.detach()
+    except OSError:
+        return False
+    return True
+
+
 def note_certificate(easy: Any, guard: Guard) -> None:
     """Note when the certificate ends that was shown on the connection which this handle has opened."""
     for certificate in easy.getinfo_raw(pycurl.INFO_CERTINFO)[:1]:

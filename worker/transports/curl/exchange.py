@@ -19,7 +19,7 @@ import pycurl
 
 from worker.model.errors import TransportError
 from worker.transports.budget import BUDGET
-from worker.transports.curl.connections import Ends, KeptConnections, note_certificate
+from worker.transports.curl.connections import Ends, KeptConnections, is_connected, note_certificate
 from worker.transports.curl.route import Route
 from worker.transports.dialer import TCP_OPTIONS, Address
 from worker.transports.guard import Guard
@@ -60,6 +60,8 @@ class Exchange:
         self.own_errno = 0
         #: Whether this process had no place for another connection.
         self.lacks_place = False
+        #: Whether a connection was made, although libcurl may not have noticed before the time was over.
+        self.was_reached = False
         #: How often in a row it was turned away unprocessed while nothing else was answered; and how many
         #: requests of the flight had been answered when it was put on.
         self.refusals = 0
@@ -179,6 +181,10 @@ class Exchange:
         """Return what came of an answer before the fault, if that is of use: here it never is."""
         return None
 
+    def look_whether_reached(self) -> None:
+        """Find out whether a connection was made; to be asked before libcurl closes it."""
+        self.was_reached = any(map(is_connected, self._opened))
+
     @property
     def uploaded(self) -> int:
         """How many bytes of the body were handed over to our own system."""
@@ -195,7 +201,7 @@ class Exchange:
         self.ends = None
         self.is_renewing = False
         self.own_errno = 0
-        self.lacks_place = False
+        self.lacks_place = self.was_reached = False
         self._received = 0
         self._body.clear()
         self.tried.clear()

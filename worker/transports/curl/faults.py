@@ -122,7 +122,7 @@ def _unknown(exchange: Exchange, _words: str) -> NameUnknown:
 def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
     route, seconds = exchange.route, f"{exchange.seconds:.3g} s"
     easy = exchange.easy
-    if exchange.tried and not easy.getinfo(pycurl.CONNECT_TIME_T):
+    if exchange.tried and not easy.getinfo(pycurl.CONNECT_TIME_T) and not exchange.was_reached:
         silent = "; ".join(f"no answer from {address}" for address in exchange.tried)
         return ConnectTimedOut(f"no connection to {route.host} within {seconds}: {silent}")
     if exchange.tried and route.encrypts and not easy.getinfo(pycurl.APPCONNECT_TIME_T):

@@ -103,6 +103,7 @@ class Line(Flight):
         if not self._flying:
             return BUDGET.refusal(f"a connection to {self._route.peer}")  # it waits for a place
         (exchange, multi), *_ = self._flying.values()
+        exchange.look_whether_reached()
         outcome = self._failed(exchange, Ending.FAILED, (pycurl.E_OPERATION_TIMEDOUT, ""), multi)
         if (descriptor := self._kept.descriptor(exchange.ends)) is not None:
             drop_unsent(descriptor)
