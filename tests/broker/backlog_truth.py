@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tests.broker.backlog_mirror import Mirror
+from tests.broker.shared import counts_of, references_of, resolved
 from worker.broker import keys
 from worker.broker.packing import unpack_chunk, unpack_dead, unpack_outcomes
 from worker.model.batches import SETTLED
@@ -77,13 +78,16 @@ class Truth:
             names = [keys.state_key(mirror.id), keys.urgent(mirror.id), keys.bulk(mirror.id), *_slots(mirror)]
             pipeline.eval(_LOOK, len(names), *names, keys.DELIVERY_GROUP)
         leases, parked, *looks = pipeline.execute()
+        lanes = [lane for mirror in mirrors for lane in (keys.urgent(mirror.id), keys.bulk(mirror.id))]
+        assert counts_of(self._client) == references_of(self._client, lanes)
         _check_leases(mirrors, leases)
         places = Counter(in_ledger)
         places.update(event.id for _, fields in parked for event in unpack_chunk(fields[b"events"]))
         places.update(name for name, _ in self._ended.elements())
         for mirror, (state, urgent, bulk, *slots) in zip(mirrors, looks, strict=True):
-            places.update(_check_lane(mirror, urgent, is_urgent=True))
-            places.update(_check_lane(mirror, bulk, is_urgent=False))
+            for look, is_urgent in ((urgent, True), (bulk, False)):
+                entries = [(entry, resolved(self._client, _hash(fields))) for entry, fields in look[0]]
+                places.update(_check_lane(mirror, (entries, look[1]), is_urgent=is_urgent))
             places.update(name for slot in mirror.slots.values() for name in slot.open_names())
             _check_counts(mirror, _hash(state))
             _check_slots(mirror, [_hash(slot) for slot in slots])
@@ -135,7 +139,7 @@ def _check_lane(mirror: Mirror, look: Any, *, is_urgent: bool) -> list[str]:
     owners = {entry: int(consumer) for entry, consumer, *_ in pending}
     held: dict[int, list[str]] = {number: [] for number in (0, *mirror.slots)}
     for entry, fields in entries:
-        names = [event.id for event in unpack_chunk(_hash(fields)[b"events"])]
+        names = [event.id for event in unpack_chunk(fields[b"events"])]
         held[owners.pop(entry, 0)].extend(names)
     assert not owners, "what is gone is still pending"
     lanes = {0: mirror.lane(urgent=is_urgent)}

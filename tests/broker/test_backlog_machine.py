@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from tests.broker.backlog_fleet import CAP, Fleet
 from tests.broker.backlog_mirror import Mirror
 from tests.broker.backlog_stand_ins import FATES
+from worker.broker import shared_chunks
 from worker.model.parking import Cap
 
 pytestmark = pytest.mark.slow
@@ -97,6 +98,11 @@ class Machine(RuleBasedStateMachine):
     def pass_time(self, span: int) -> None:
         """Let time pass."""
         self.fleet.pass_time(span)
+
+    @rule()
+    def look_for_wrong_counts(self) -> None:
+        """Let the sweeper look at what integrations share."""
+        self.fleet.look_for_wrong_counts()
 
     @rule(span=st.sampled_from(SPANS))
     def sweep(self, span: int) -> None:
@@ -218,8 +224,9 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def machine(client: redis.Redis) -> type[Machine]:
-    """Give the machine for one server."""
+def machine(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> type[Machine]:
+    """Give the machine for one server; integrations share the smallest chunks."""
+    monkeypatch.setattr(shared_chunks, "LEAST_SHARED", 1)
     return type("Machine", (Machine,), {"client": client})
 
 

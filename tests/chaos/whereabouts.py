@@ -12,6 +12,7 @@ import redis
 from sqlalchemy import Engine, text
 
 from worker.broker import keys
+from worker.broker.chunks import SHARED
 from worker.broker.packing import unpack_chunk, unpack_fields
 from worker.broker.unrecordable import Unrecordable
 from worker.model.deliveries import Status
@@ -81,7 +82,15 @@ def _in_the_backlog(client: redis.Redis, integration_id: str) -> Iterator[tuple[
         for entry_id, fields in _entries(client, key):
             holder = holders.get(entry_id)
             held = f"held by slot {holder}" if holder else "claimed by no slot yet"
-            yield _ids(fields[5]), f"in the {lane} lane of its backlog, {held}"
+            yield _ids(_packed(client, fields)), f"in the {lane} lane of its backlog, {held}"
+
+
+def _packed(client: redis.Redis, fields: list[bytes]) -> bytes:
+    """Return the events of a chunk, which may stand under a key of their own."""
+    if fields[4] != SHARED:
+        return fields[5]
+    found: Any = client.get(keys.chunk(fields[5].decode(errors="replace")))
+    return found or b""
 
 
 def _holders(client: redis.Redis, key: str) -> dict[bytes, str]:

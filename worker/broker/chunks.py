@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from worker.broker import keys
 from worker.broker.chunk_traces import TRACES
 from worker.broker.packing import checksum, unpack_chunk
 from worker.model.batches import SETTLED
@@ -20,6 +21,8 @@ from worker.model.failures import FailureCode
 from worker.model.untrusted_json import DAMAGED
 from worker.model.untrusted_text import number_in
 
+#: Stands in the place of `events` where the events are under a key of their own.
+SHARED = b"shared"
 #: No chunk was ever made of more events.
 MOST_EVENTS = 10_000
 #: The largest number that a column holds.
@@ -43,7 +46,8 @@ class StoredChunk:
     """An entry of a backlog: `n`, `bytes`, `events` and `crc`, in this order, each behind its name.
 
     An earlier release wrote no `crc`. `traces` may follow (`worker.broker.chunk_traces`). `lane` is `urgent`
-    or `bulk`.
+    or `bulk`. One that still has `shared` in the place of `events` refers to events that are not there
+    (`worker.broker.shared_chunks`).
     """
 
     lane: str
@@ -52,8 +56,8 @@ class StoredChunk:
 
     @property
     def packed(self) -> bytes:
-        """The events, as `pack_chunk` packed them."""
-        return self._field(5)
+        """The events, as `pack_chunk` packed them; empty if they are not there."""
+        return b"" if self._field(4) == SHARED else self._field(5)
 
     @property
     def count(self) -> int | None:
@@ -69,6 +73,9 @@ class StoredChunk:
     def events(self) -> list[QueuedEvent]:
         """Read the events. Raises UnreadableChunk."""
         expected = self._field(7)
+        if self._field(4) == SHARED:
+            name = keys.chunk(self._field(5).decode(errors="replace"))
+            raise UnreadableChunk(f"its events are not there: Redis has no {name}")
         try:
             events = unpack_chunk(self.packed)
         except DAMAGED as error:

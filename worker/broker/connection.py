@@ -213,7 +213,7 @@ def check_redis_writes(client: redis.Redis) -> None:
 
 
 #: What stands before each script that works on one backlog, in this order.
-_SHARED = ("make_way", "slots", "breaker", "ordering")
+_SHARED = ("make_way", "payloads", "slots", "breaker", "ordering")
 
 
 def shared_script(client: "redis.Redis", name: str) -> "Script":

@@ -40,7 +40,7 @@ class Format(StrEnum):
 
 
 #: What this release reads.
-READABLE: tuple[Format, ...] = ()
+READABLE: tuple[Format, ...] = (Format.SHARED_CHUNKS,)
 
 
 def formats_of(processes: Iterable[LivingProcess]) -> frozenset[str]:

@@ -10,11 +10,14 @@ import redis
 
 from worker.broker import keys
 from worker.broker.chunk_traces import TRACES
+from worker.broker.chunks import SHARED
 from worker.broker.clocks import any_ahead, received_ms
 from worker.broker.connection import broker_errors, joined_script, script_text, send_command
+from worker.broker.formats import Format, KnownFormats
 from worker.broker.oom import ALLOW_OOM, execute_when_full, flat, has_room
 from worker.broker.packing import checksum, damaged_counts, pack_chunk, pack_dead, whole
 from worker.broker.redis_errors import FULL
+from worker.broker.shared_chunks import is_shared, new_chunk_id
 from worker.broker.streams import Entry, GroupReader
 from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
@@ -103,6 +106,7 @@ class Ingress:
             ALLOW_OOM + script_text("make_way") + script_text("held") + script_text("write_when_full")
         )
         self._light = joined_script(client, "ids", "weighing", "light")
+        self._formats = KnownFormats(client)
         self._late_after = claim_idle / 2
         self._read_at = 0.0
         self._may_be_taken = False
@@ -137,7 +141,7 @@ class Ingress:
         Then, and after BrokerUnavailable, call `read_again`: what is left comes back.
         """
         pipeline = self._client.pipeline(transaction=True)
-        fill(pipeline, routing_result)
+        fill(pipeline, routing_result, share=may_share(self._formats, routing_result.routed_chunks))
         pipeline.xack(keys.EVENTS, keys.ROUTER_GROUP, *routing_result.done)
         pipeline.xdel(keys.EVENTS, *routing_result.done)
         with broker_errors():
@@ -199,18 +203,27 @@ def ingress_entries(client: redis.Redis, entries: Iterable[Entry]) -> list[Ingre
     ]
 
 
-def fill(pipeline: "redis.client.Pipeline", routing_result: RoutingResult) -> None:
+def may_share(formats: KnownFormats, routed_chunks: Iterable[RoutedChunk]) -> bool:
+    """Whether any of these chunks may be written once for several integrations."""
+    has_several = any(len(one.integration_ids) > 1 for one in routed_chunks)
+    return has_several and formats.has(Format.SHARED_CHUNKS)
+
+
+def fill(pipeline: "redis.client.Pipeline", routing_result: RoutingResult, *, share: bool = False) -> None:
     """Add to a transaction all of a hand-over but the end of its entries in the ingress."""
     for routed_chunk in routing_result.routed_chunks:
-        append(pipeline, routed_chunk)
+        append(pipeline, routed_chunk, share=share)
     for dead in routing_result.dead:
         pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(dead)})
     _count(pipeline, routing_result)
     count_volumes(pipeline, routing_result.volumes.items())
 
 
-def append(pipeline: "redis.client.Pipeline", routed_chunk: RoutedChunk) -> None:
-    """Add to a transaction what puts the events into the backlogs."""
+def append(pipeline: "redis.client.Pipeline", routed_chunk: RoutedChunk, *, share: bool = False) -> None:
+    """Add to a transaction what puts the events into the backlogs.
+
+    If all processes can read it (`share`), what several integrations want is written once.
+    """
     packed = pack_chunk(routed_chunk.events)
     crc = checksum(packed)
     count = len(routed_chunk.events)
@@ -218,6 +231,11 @@ def append(pipeline: "redis.client.Pipeline", routed_chunk: RoutedChunk) -> None
     lane = keys.urgent if routed_chunk.urgent else keys.bulk
     # The scripts that claim a batch rely on this order of fields, and pass over what follows.
     fields: tuple[str | int | bytes, ...] = ("n", count, "bytes", size, "events", packed, "crc", crc)
+    if share and is_shared(len(packed), len(routed_chunk.integration_ids)):
+        chunk_id = new_chunk_id()
+        send_command(pipeline, "SET", keys.chunk(chunk_id), packed)
+        pipeline.hincrby(keys.CHUNKS, chunk_id, len(routed_chunk.integration_ids))
+        fields = ("n", count, "bytes", size, SHARED, chunk_id, "crc", crc)
     if routed_chunk.traces:
         fields = (*fields, TRACES, routed_chunk.traces)
     for integration_id in routed_chunk.integration_ids:

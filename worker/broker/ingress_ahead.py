@@ -15,7 +15,8 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import broker_errors, joined_script, script_text, send_command, single_script
-from worker.broker.ingress import HEAVIEST_READ, IngressEntry, RoutingResult, fill, ingress_entries
+from worker.broker.formats import KnownFormats
+from worker.broker.ingress import HEAVIEST_READ, IngressEntry, RoutingResult, fill, ingress_entries, may_share
 from worker.broker.locks import LeaderLock
 from worker.broker.notices import forget_floods, note_floods
 from worker.broker.oom import flat, has_room
@@ -53,6 +54,7 @@ class IngressAhead:
         self._turn = LeaderLock(client, keys.AHEAD_LOCK, TURN, when_full=True)
         self._hand_over = joined_script(client, "make_way", "ids", "ahead")
         self._read_some = single_script(client, "read_some")
+        self._formats = KnownFormats(client)
         self._next_look = 0.0
         self._has_huge = False
 
@@ -157,7 +159,7 @@ class IngressAhead:
         entries are no longer to be had. Raises NotMyTurn when another router reads ahead by now.
         """
         pipeline = self._client.pipeline(transaction=True)
-        fill(pipeline, routing_result)
+        fill(pipeline, routing_result, share=may_share(self._formats, routing_result.routed_chunks))
         pipeline.xdel(keys.EVENTS, *routing_result.done)
         commands = [command for command, _ in pipeline.command_stack]
         with broker_errors(), damaged_counts(self._client, commands):

@@ -7,7 +7,11 @@
 | `siem:backlog:<id>:urgent`   | stream | chunks of events for one integration; group `delivery`, whose  |
 | `siem:backlog:<id>:bulk`     |        | consumers are the slots. Fields `n`, `bytes`, `events` (packed),|
 |                              |        | `crc` (CRC-32 of these bytes); if any of the events is traced, |
-|                              |        | `traces` (`worker.broker.chunk_traces`)                        |
+|                              |        | `traces` (`worker.broker.chunk_traces`); in the place of       |
+|                              |        | `events`, `shared`: the id of the next                         |
+| `siem:chunk:<chunk>`         | string | events (packed) that several integrations want, once           |
+|                              |        | (`worker.broker.shared_chunks`)                                |
+| `siem:chunks`                | hash   | id of such a chunk → how many entries of backlogs refer to it  |
 | `siem:state:<id>`            | hash   | limits and counts of one integration: `slots`, `batch_events`, |
 |                              |        | `batch_bytes`, `revision` (of its document here), `held` (1:   |
 |                              |        | nothing is claimed), `backlog_events` (not yet settled),       |
@@ -28,7 +32,8 @@
 |                              |        | `due`, `reissues`, `suspects`, `alone`, `holder` (the `since`  |
 |                              |        | and the process of the latest claim), `stretched` (how often   |
 |                              |        | suspensions lengthened its lease), `doubtful` (claims that were|
-|                              |        | given to another although their process had not ended)         |
+|                              |        | given to another although their process had not ended),        |
+|                              |        | `shared` (how many of its chunks refer to their events)        |
 | `siem:leases`                | zset   | `<id>/<n>` by the time (ms) at which the sweeper steps in      |
 | `siem:outcomes`              | stream | what was settled: field `outcomes` (packed); group `recorder`  |
 | `siem:dead-letters`          | stream | dead letters with payload: field `dead` (packed); `recorder`   |
@@ -129,11 +134,14 @@ code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:event
 `siem:api-keys*` are of release 0.2.0; `siem:integrations:changes`, `siem:idempotency:of:*`,
 `siem:drafts:of:*`, `siem:audit*`, `siem:certificates`, `siem:events:aside*`, `siem:events:renumbered` and
 `siem:tenants:full` came later, as did the field `traceparent` and the last pair of a chunk, `traces`.
+`siem:chunk*` are written only while all living processes read them (`worker.broker.formats`).
 Of a heartbeat, 0.1.0 reads the role up to the first colon, and the last word
 of the value. `tests/upgrades` tries both directions.
 """
 
 EVENTS = "siem:events"
+CHUNKS = "siem:chunks"
+CHUNK_PREFIX = "siem:chunk:"
 AHEAD_LOCK = "siem:events:ahead"
 FLOODS = "siem:events:floods"
 FORMATS = "siem:formats"
@@ -199,6 +207,11 @@ def urgent(integration_id: str) -> str:
 def bulk(integration_id: str) -> str:
     """Name the stream of what may wait."""
     return f"{BACKLOG_PREFIX}{integration_id}:bulk"
+
+
+def chunk(chunk_id: str) -> str:
+    """Name the events of a chunk that several integrations want."""
+    return f"{CHUNK_PREFIX}{chunk_id}"
 
 
 def state_key(integration_id: str) -> str:

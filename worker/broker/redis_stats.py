@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.clocks import EARLIEST_MS, aside_entries, earliest_ms, redis_now_ms
-from worker.broker.connection import broker_errors, require_usable, single_script
+from worker.broker.connection import broker_errors, joined_script, require_usable
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import consumes
 from worker.broker.integration_documents import Limits
@@ -45,7 +45,7 @@ class RedisStats:
     def __init__(self, client: "redis.Redis") -> None:
         """Use the client, which may be shared between threads."""
         self._client = client
-        self._oldest = single_script(client, "oldest")
+        self._oldest = joined_script(client, "payloads", "oldest")
         self._queues = OrderQueues(client)
 
     def now_ms(self) -> int:

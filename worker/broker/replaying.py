@@ -15,7 +15,8 @@ from redis.exceptions import WatchError
 
 from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
-from worker.broker.ingress import RoutedChunk, append
+from worker.broker.formats import KnownFormats
+from worker.broker.ingress import RoutedChunk, append, may_share
 from worker.broker.oom import append_whole
 from worker.broker.packing import damaged_counts, whole
 from worker.model.log_events import REPLAY_RECORDS_DAMAGED
@@ -43,6 +44,7 @@ class ReplayPass:
         """Take a pipeline that watches the records."""
         self._pipeline = pipeline
         self._client = client
+        self._formats = KnownFormats(client)
 
     def records(self) -> list[Page]:
         """Return the latest page of every replay that Redis knows."""
@@ -67,10 +69,12 @@ class ReplayPass:
 
         After BrokerUnavailable that is not known; the records say.
         """
+        chunks = list(routed_chunks)
+        share = may_share(self._formats, chunks)
         with broker_errors():
             self._pipeline.multi()
-            for routed_chunk in routed_chunks:
-                append(self._pipeline, routed_chunk)
+            for routed_chunk in chunks:
+                append(self._pipeline, routed_chunk, share=share)
             self._pipeline.hset(keys.REPLAYS, page.replay_id, _encode(page))
             commands = [command for command, _ in self._pipeline.command_stack]
             try:

@@ -9,6 +9,7 @@ was meanwhile, has lost nothing: its batch is sent again, and is not suspected. 
 does not say whose it is; it counts as lost, as it did there.
 """
 
+import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,12 @@ from worker.broker.fleet import Presence, Sighting, sightings
 from worker.broker.formats import FormatsNotice
 from worker.broker.identity import ProcessIdentity
 from worker.broker.oom import ask_when_full, report_displaced
+from worker.broker.shared_chunks import ChunkSweep
 from worker.broker.streams import forget_idle_consumers
+from worker.model.log_events import BACKLOG_CHUNKS_MISSING, BACKLOG_CHUNKS_RECOUNTED
 from worker.model.orders import WorkOrder
+
+log = logging.getLogger(__name__)
 
 #: How many slots one sweep leases again.
 MOST = 1000
@@ -156,6 +161,7 @@ class Housekeeping:
         self._next_look = 0.0
         self._renumbering = Renumbering(client)
         self._formats = FormatsNotice(client)
+        self._chunks = ChunkSweep(client)
 
     def may_sweep(self, interval: float) -> bool:
         """Take the lock, or keep it; another may have it once this one was silent for three intervals."""
@@ -174,6 +180,14 @@ class Housekeeping:
     def renew_formats(self) -> None:
         """Now and then, write which forms of entries all processes read."""
         self._formats.renew()
+
+    def check_chunks(self) -> None:
+        """Go on looking for wrong counts of shared chunks; log what was set right."""
+        found = self._chunks.step()
+        if found.recounted or found.removed:
+            BACKLOG_CHUNKS_RECOUNTED.log(log, count=found.recounted, chunks=found.removed)
+        if found.missing:
+            BACKLOG_CHUNKS_MISSING.log(log, chunks=found.missing)
 
     def report_displaced(self) -> None:
         """Log which keys scripts have moved away since it was last called."""

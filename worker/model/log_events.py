@@ -31,6 +31,10 @@ BACKLOG_BUDGET_EXCEEDED = _warning(
     "memory budget of all backlogs ({bytes} bytes) reached: {events} events are parked, the oldest of: "
     "{integrations}",
 )
+BACKLOG_CHUNKS_MISSING = _error("backlog.chunks_missing", "the events of {chunks} shared chunks are missing")
+BACKLOG_CHUNKS_RECOUNTED = _error(
+    "backlog.chunks_recounted", "shared chunks: {count} wrong counts set right, {chunks} unused ones removed"
+)
 BACKLOG_FULL = _warning(
     "backlog.full", "backlog of {integration} is full: its {events} oldest events are parked", "name"
 )
@@ -179,12 +183,8 @@ ORDER_RETURNED = _info(
 )
 ORDER_SKIPPED = _debug("order.skipped", "order skipped: {reason}")
 
-PARKED_RETURNED = _info(
-    "parked.returned", "{events} parked events are back in the backlog of integration {integration}"
-)
-PARKED_UNREADABLE = _error(
-    "parked.unreadable", "a parked chunk cannot be read: its {events} events are dead letters"
-)
+PARKED_RETURNED = _info("parked.returned", "{events} parked events are back in {integration}'s backlog")
+PARKED_UNREADABLE = _error("parked.unreadable", "unreadable parked chunk: {events} events are dead letters")
 PROBES_LISTENING = _info("probes.listening", "/livez and /readyz of this process: {host}, port {port}")
 PROCESS_CRASHED = _error("process.crashed", "unexpected error ended this process")
 PROCESS_LIVE_AGAIN = _warning("process.live_again", "this process goes on again")

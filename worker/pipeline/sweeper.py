@@ -87,6 +87,7 @@ class Sweeper:
                 BACKLOG_SLOTS_REPAIRED.log(log, count=found)
         self._park(subscriptions)
         self._housekeeping.report_displaced()
+        self._housekeeping.check_chunks()
         self._housekeeping.forget_dead_consumers()
         return len(orders)
 

@@ -17,7 +17,7 @@ end
 local function finish(lane, first, last)
   for place = first, last do
     redis.call('XACK', lane, GROUP, ARGV[place])
-    redis.call('XDEL', lane, ARGV[place])
+    delete_by_id(lane, ARGV[place])
   end
 end
 
@@ -50,7 +50,7 @@ if ARGV[9] ~= '0' then
 end
 redis.call('HDEL', KEYS[2], 'claimed_at')
 redis.call('HDEL', key, 'since', 'chunks', 'carried', 'attempts', 'losses', 'due', 'suspects', 'alone',
-  'doubtful')
+  'doubtful', 'shared')
 redis.call('HSET', key, 'state', 'ordered')
 redis.call('ZADD', KEYS[1], now_ms() + tonumber(ARGV[10]), member(slot))
 return 1

@@ -128,7 +128,8 @@ if #urgent + #bulk == 0 then
   recount()
   return {'empty'}
 end
-redis.call('HSET', key, 'state', 'sending', 'since', now, 'chunks', #urgent + #bulk,
+local shared = resolve(urgent) + resolve(bulk)
+redis.call('HSET', key, 'state', 'sending', 'since', now, 'chunks', #urgent + #bulk, 'shared', shared,
   'holder', string.format('%d %s', now, ARGV[7]))
 if chunks > 0 then
   redis.call('HDEL', key, 'reissues', 'stretched')

@@ -25,7 +25,7 @@ for _, lane in ipairs(KEYS) do
   local entry = redis.call('XRANGE', lane, '-', '+', 'COUNT', 1)[1]
   if entry then
     local here = tonumber(string.match(entry[1], '^%d+'))
-    local there = published_ms((entry[2] or {})[6] or '', here)
+    local there = published_ms(packed_events(entry) or '', here)
     came, published = math.min(came or here, here), math.min(published or there, there)
   end
 end

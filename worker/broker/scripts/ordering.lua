@@ -2,7 +2,7 @@
 
 local function free(slot)
   redis.call('HDEL', ARGV[2] .. slot, 'state', 'since', 'chunks', 'carried', 'attempts', 'losses', 'due',
-    'reissues', 'suspects', 'alone', 'holder', 'stretched', 'doubtful')
+    'reissues', 'suspects', 'alone', 'holder', 'stretched', 'doubtful', 'shared')
   redis.call('ZREM', KEYS[1], member(slot))
   if is_probe(slot) then
     redis.call('HDEL', KEYS[2], 'probe')

@@ -26,10 +26,11 @@ end
 
 local function move(lane, name, entry)
   local events, bytes = size(entry)
-  redis.call('XDEL', lane, entry[1])
   make_way(KEYS[5])
   redis.call('XADD', KEYS[5], '*', 'integration', ARGV[1], 'lane', name, 'entry', entry[1],
-    'n', events, 'bytes', bytes, 'events', entry[2][6] or '', 'crc', entry[2][8] or '')
+    'n', events, 'bytes', bytes, 'events', packed_events(entry) or '',
+    'crc', entry[2][8] or '')
+  delete(lane, entry)
   add('unclaimed_events', 0 - events)
   add('unclaimed_bytes', 0 - bytes)
   add('backlog_events', 0 - events)

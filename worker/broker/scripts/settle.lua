@@ -17,7 +17,7 @@
 -- 'another reason' or ''.
 
 local slot, key = ARGV[3], ARGV[2] .. ARGV[3]
-local found = redis.call('HMGET', key, 'state', 'epoch', 'since')
+local found = redis.call('HMGET', key, 'state', 'epoch', 'since', 'shared')
 local since = ARGV[#ARGV]
 table.remove(ARGV)
 -- The claim is identified by its moment as well: a retry keeps its epoch, and a settle that was repeated because
@@ -26,11 +26,20 @@ if found[1] ~= 'sending' or found[2] ~= ARGV[4] or found[3] ~= since then
   return {'stale'}
 end
 
+-- Only where the claim has met some that refer to others is each entry read, with whatever it holds.
+local refers = number(found[4], 1) > 0
+
 local function finish(lane, first, last)
   for place = first, last, 1000 do
     local upto = math.min(place + 999, last)
     redis.call('XACK', lane, GROUP, unpack(ARGV, place, upto))
-    redis.call('XDEL', lane, unpack(ARGV, place, upto))
+    if refers then
+      for entry = place, upto do
+        delete_by_id(lane, ARGV[entry])
+      end
+    else
+      redis.call('XDEL', lane, unpack(ARGV, place, upto))
+    end
   end
 end
 

@@ -81,7 +81,7 @@ local function size(entry)
   if events < 1 or events > MOST_EVENTS then
     events = 1
   end
-  local packed = string.len(fields[6] or '')
+  local packed = packed_length(entry)
   local bytes = math.floor(number(fields[4], packed))
   if bytes < 0 or bytes > packed then
     bytes = packed
