@@ -229,6 +229,32 @@ def test_going_back_waits_for_who_installs(two_releases: Checkout) -> None:
     assert (before, two_releases.installed()) == ("2.0", "1.0")
 
 
+@pytest.mark.parametrize(("there", "refused"), [("frames", True), ("frames shared-chunks", False)])
+def test_going_back_is_refused_while_entries_are_left_that_only_this_release_reads(
+    two_releases: Checkout, there: str, *, refused: bool
+) -> None:
+    """They would be dead letters of the previous one, unless it reads them, too."""
+    prefix = two_releases.prefix
+    for link, readable in (("venv", "frames shared-chunks"), ("previous", there)):
+        _program(prefix / link / "bin" / "python", f'case "$*" in *READABLE*) echo {readable};; esac')
+    siem = prefix / "venv" / "bin" / "siem"
+
+    _program(siem, "echo asked: $*; exit 1")
+    ran = two_releases.install("--rollback", str(prefix), SIEM_ETC="/nowhere")
+    assert (ran.returncode, "asked: redis formats --hold" in ran.stderr) == (int(refused), refused)
+    assert ((prefix / "venv").readlink().name == "2.0") == refused
+    if refused:
+        siem.write_text("#!/bin/sh\nexit 3\n")
+        unknown = two_releases.install("--rollback", str(prefix), SIEM_ETC="/nowhere")
+        assert (unknown.returncode, "Redis cannot be asked" in unknown.stderr) == (0, True)
+
+
+def _program(path: Path, text: str) -> None:
+    path.unlink()
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
 def _waits_for(held: int) -> bool:
     """Whether a process waits for the lock on this open file, by what the kernel says."""
     inode = f":{os.fstat(held).st_ino} "

@@ -124,3 +124,10 @@ def are_held(client: "redis.Redis") -> bool:
     """Whether the earlier forms are to be written. Raises BrokerUnavailable."""
     with broker_errors():
         return bool(client.exists(keys.FORMATS_HELD))
+
+
+def entries_left(client: "redis.Redis") -> dict[str, int]:
+    """Count what stands in Redis of each form, those with nothing left out. Raises BrokerUnavailable."""
+    with broker_errors():
+        shared = int(client.hlen(keys.CHUNKS))
+    return {Format.SHARED_CHUNKS.value: shared} if shared else {}

@@ -11,7 +11,9 @@ import click
 
 from worker.background.redis_monitor import RedisReport
 from worker.broker.connection import Client, redis_client
+from worker.broker.formats import are_held, entries_left, hold_formats, written_formats
 from worker.broker.locks import claim_holder, take_over
+from worker.cli import FAILED
 from worker.cli.output import as_json_option, plain, print_items, print_json, print_table, when
 from worker.cli.stores import configuration, ledger, operator
 from worker.ledger.audit import recorded
@@ -116,6 +118,32 @@ def acknowledge(loss: str, *, by: str | None, note: str, as_json: bool) -> None:
         print_json(_loss_document(done))
     else:
         click.echo(plain(f"Acknowledged {done.id}, by {done.acknowledged_by}."))
+
+
+@redis_.command()
+@click.option("--hold/--release", "held", default=None, help="Write only the earlier forms; or end that.")
+@as_json_option
+def formats(*, held: bool | None, as_json: bool) -> None:
+    """Show which forms of entries are written that an earlier release cannot read, and what is left of them.
+
+    Before a fleet goes back to an earlier release: --hold, until nothing is left. It exits with 1 as long as
+    something is. Afterwards --release, once all processes are of the later release again.
+
+    \b
+    siem redis formats --hold
+    """
+    with _client() as client:
+        if held is not None:
+            hold_formats(client, held=held)
+        is_held, written, left = are_held(client), sorted(written_formats(client)), entries_left(client)
+    if as_json:
+        print_json({"held": is_held, "written": written, "left": left})
+    else:
+        until = ", until `siem redis formats --release`" if is_held else ""
+        click.echo(f"Written: {', '.join(written) or 'the earlier forms alone'}{until}.")
+        click.echo(f"Left: {', '.join(f'{count} {name}' for name, count in left.items()) or 'nothing'}.")
+    if held and left:
+        sys.exit(FAILED)
 
 
 def _loss_document(one: RecordedLoss) -> dict[str, Any]:
