@@ -1,4 +1,6 @@
-"""HTTP to a customer's SIEM: a URL, headers and a body come in, the reply goes out, whatever its status.
+"""HTTP for what a person waits for and for notifications: a URL, headers and a body in, the reply out.
+
+Events are delivered by `worker.transports.curl`, which shares with this what a URL, a header and a reply are.
 
 Each request is one attempt with one deadline: nothing is retried, redirected, sent through a proxy
 of the environment or remembered here. Connections are made by the guard and kept alive.
