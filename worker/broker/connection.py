@@ -252,15 +252,22 @@ def ask_each(
     if not calls:
         return []
     with broker_errors():
-        pipeline = client.pipeline(transaction=False)
-        for of, arguments in calls:
-            pipeline.evalsha(script.sha, len(of), *of, *arguments)
-        replies: list[Any] = pipeline.execute(raise_on_error=False)
-        if not any(isinstance(reply, NoScriptError) for reply in replies):
-            return replies
-        # Those did nothing. Redis has started again since, or this is the first call.
-        client.script_load(script.script)
-        return [
-            script(of, arguments) if isinstance(reply, NoScriptError) else reply
-            for reply, (of, arguments) in zip(replies, calls, strict=True)
-        ]
+        replies = _replies(client, script, calls)
+        unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            # Those did nothing. Redis has started again since, or this is the first call.
+            client.script_load(script.script)
+            again = _replies(client, script, [calls[place] for place in unknown])
+            for place, reply in zip(unknown, again, strict=True):
+                replies[place] = reply
+        return replies
+
+
+def _replies(
+    client: "redis.Redis", script: "Script", calls: Sequence[tuple[list[str], list[Any]]]
+) -> list[Any]:
+    pipeline = client.pipeline(transaction=False)
+    for of, arguments in calls:
+        pipeline.evalsha(script.sha, len(of), *of, *arguments)
+    replies: list[Any] = pipeline.execute(raise_on_error=False)
+    return replies
