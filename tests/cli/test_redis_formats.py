@@ -15,6 +15,9 @@ def test_new_forms_are_held_until_nothing_is_left(empty: Fleet) -> None:
         shown = call(environment, "redis", "formats")
         held = call(environment, "redis", "formats", "--hold", "--json")
         assert not KnownFormats(client).has(Format.SHARED_CHUNKS)
+        early = call(environment, "redis", "formats", "--hold")
+        client.set(keys.FORMATS_HELD, int(client.get(keys.FORMATS_HELD) or 0) - 60_000)
+        left = call(environment, "redis", "formats", "--hold")
         client.delete(keys.CHUNKS)
         drained = call(environment, "redis", "formats", "--hold")
     finally:
@@ -22,6 +25,13 @@ def test_new_forms_are_held_until_nothing_is_left(empty: Fleet) -> None:
         released = call(environment, "redis", "formats", "--release", "--json")
 
     assert (shown.code, shown.out) == (0, "Written: shared-chunks.\nLeft: 1 shared-chunks.\n")
-    assert (held.code, held.report) == (1, {"held": True, "written": [], "left": {"shared-chunks": 1}})
+    assert (held.code, held.report) == (
+        1,
+        {"held": True, "written": [], "left": {"shared-chunks": 1}, "drained": False},
+    )
+    assert (early.code, left.code) == (1, 1)
     assert (drained.code, drained.out.splitlines()[1]) == (0, "Left: nothing.")
-    assert (released.code, released.report) == (0, {"held": False, "written": [], "left": {}})
+    assert (released.code, released.report) == (
+        0,
+        {"held": False, "written": [], "left": {}, "drained": False},
+    )

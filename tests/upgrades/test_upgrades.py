@@ -128,13 +128,17 @@ def test_an_upgrade_under_traffic(mixed: MixedFleet, previous: Release, tmp_path
 
 
 def test_a_rollback_under_traffic(mixed: MixedFleet, previous: Release, tmp_path: Path) -> None:
-    """The new fleet runs; old processes join, new ones go; then the tables follow, beside the old ones."""
+    """The new fleet holds its new forms; old processes join, new ones go; then the tables follow."""
     fleet = mixed.fleet
     back = ("db", "downgrade", "--to-release", "0.1.0")
     with Change(mixed, THIS, previous, tmp_path) as change:
         change.add_tenant(THIS)
         _add_a_column_everywhere(fleet.engine)
         refused = THIS.siem(fleet.environment, *back)
+        hold = ("redis", "formats", "--hold")
+        wait_until(
+            lambda: THIS.siem(fleet.environment, *hold).returncode == 0, "earlier forms alone are left", 90
+        )
         change.add_tenant(previous)
         change.replace_each()
         wait_until(

@@ -14,9 +14,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from worker.broker import keys
+from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors
 from worker.broker.fleet import LivingProcess, living_processes
 from worker.broker.oom import ask_when_full
+from worker.broker.packing import whole
 from worker.model.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 FACT = "formats"
 #: How often the sweeper writes them, how long that holds, and how long an answer is kept; in seconds.
 EVERY, LASTS, REMEMBERED = 5.0, 60, 2.0
+#: For what a writer has in hand when it learns that they are held, in milliseconds.
+_SPARE_MS = 3000
 #: Between the names in `siem:formats`.
 _AND = " "
 
@@ -110,11 +114,11 @@ def written_formats(client: "redis.Redis") -> frozenset[str]:
 def hold_formats(client: "redis.Redis", *, held: bool) -> None:
     """Have the earlier forms written from now on, or the new ones again. Raises BrokerUnavailable.
 
-    Writers notice it within `REMEMBERED` seconds.
+    Writers notice it within `EVERY` and `REMEMBERED` seconds: a sweeper may be about to write the notice.
     """
     with broker_errors():
         if held:
-            ask_when_full(client, "SET", keys.FORMATS_HELD, 1)
+            ask_when_full(client, "SET", keys.FORMATS_HELD, redis_now_ms(client), "NX")
             ask_when_full(client, "DEL", keys.FORMATS)
         else:
             ask_when_full(client, "DEL", keys.FORMATS_HELD)
@@ -124,6 +128,19 @@ def are_held(client: "redis.Redis") -> bool:
     """Whether the earlier forms are to be written. Raises BrokerUnavailable."""
     with broker_errors():
         return bool(client.exists(keys.FORMATS_HELD))
+
+
+def is_drained(client: "redis.Redis") -> bool:
+    """Whether the new forms are held for so long that no one writes them, and nothing of them is left.
+
+    Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        since = client.get(keys.FORMATS_HELD)
+    noticed_ms = round((EVERY + REMEMBERED) * 1000) + _SPARE_MS
+    if since is None or redis_now_ms(client) - whole(since) < noticed_ms:
+        return False
+    return not entries_left(client)
 
 
 def entries_left(client: "redis.Redis") -> dict[str, int]:

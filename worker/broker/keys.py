@@ -61,7 +61,8 @@
 |                              |        | entries are added again (`worker.broker.clocks`)          |
 | `siem:events:renumbered`     | string | when that happened last (ms), and the id; expires              |
 | `siem:formats`               | string | forms of entries that all processes read (`worker.broker.formats`) |
-| `siem:formats:held`          | string | 1: the earlier forms are to be written, whatever they read     |
+| `siem:formats:held`          | string | since when (ms) the earlier forms are to be written, whatever  |
+|                              |        | they read                                                      |
 | `siem:tenants:full`          | string | tenants of which too much waits, and how many bytes (JSON);    |
 |                              |        | expires (`worker.broker.notices`)                         |
 | `siem:marker`                | string | the lock of the one that marks                                 |

@@ -11,7 +11,7 @@ import click
 
 from worker.background.redis_monitor import RedisReport
 from worker.broker.connection import Client, redis_client
-from worker.broker.formats import are_held, entries_left, hold_formats, written_formats
+from worker.broker.formats import are_held, entries_left, hold_formats, is_drained, written_formats
 from worker.broker.locks import claim_holder, take_over
 from worker.cli import FAILED
 from worker.cli.output import as_json_option, plain, print_items, print_json, print_table, when
@@ -126,8 +126,9 @@ def acknowledge(loss: str, *, by: str | None, note: str, as_json: bool) -> None:
 def formats(*, held: bool | None, as_json: bool) -> None:
     """Show which forms of entries are written that an earlier release cannot read, and what is left of them.
 
-    Before a fleet goes back to an earlier release: --hold, until nothing is left. It exits with 1 as long as
-    something is. Afterwards --release, once all processes are of the later release again.
+    Before a fleet goes back to an earlier release: --hold, again and again. It exits with 1 until every
+    process has noticed that, which takes ten seconds, and nothing is left. Afterwards --release, once all
+    processes are of the later release again.
 
     \b
     siem redis formats --hold
@@ -135,14 +136,15 @@ def formats(*, held: bool | None, as_json: bool) -> None:
     with _client() as client:
         if held is not None:
             hold_formats(client, held=held)
-        is_held, written, left = are_held(client), sorted(written_formats(client)), entries_left(client)
+        is_held, written, drained = are_held(client), sorted(written_formats(client)), is_drained(client)
+        left = entries_left(client)
     if as_json:
-        print_json({"held": is_held, "written": written, "left": left})
+        print_json({"held": is_held, "written": written, "left": left, "drained": drained})
     else:
         until = ", until `siem redis formats --release`" if is_held else ""
         click.echo(f"Written: {', '.join(written) or 'the earlier forms alone'}{until}.")
         click.echo(f"Left: {', '.join(f'{count} {name}' for name, count in left.items()) or 'nothing'}.")
-    if held and left:
+    if held and not drained:
         sys.exit(FAILED)
 
 
