@@ -24,6 +24,7 @@ from tests.fleet import Fleet, wait_until
 from tests.ledger.postgres import postgres_server
 from tests.procfile import commands
 from worker.broker import keys
+from worker.broker.formats import written_formats
 from worker.integrations import destination_types
 from worker.model.events import EventType
 from worker.model.fleet_health import worker_role
@@ -96,6 +97,7 @@ def _measure(directory: Path, database_url: str, events: int, count: int) -> dic
         del fleet.environment["SIEM_WORKER_THREADS"]  # few, as tests have it
         _integrate(fleet, stack, count)
         fleet.start("router")
+        wait_until(lambda: written_formats(fleet.client), "it is known what all processes read")
         waiting = _publish(fleet, events)
         fleet.start("recorder", "api", *map(worker_role, destination_types()))
         wait_until(lambda: recorded(fleet) >= events * count, f"{events * count} rows are written", 600)
