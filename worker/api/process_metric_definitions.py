@@ -62,7 +62,8 @@ NOT_CONSUMING = _of_fleet(
 )
 ORDER_WAIT = _of_fleet(
     "siem_order_wait_seconds",
-    "Seconds that work orders waited in each queue until a thread of a worker took them, retries left out.",
+    "Seconds that work orders waited in each queue until a thread of a worker took them, retries left out. "
+    "A worker that stays with its integration needs no order: none may come for seconds.",
     "Many above a second: start more workers of this type.",
     label="queue",
     values=destination_types(),

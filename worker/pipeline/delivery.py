@@ -182,7 +182,7 @@ class DeliveryWorker:
                 stay = not retries and self._staying.would(claim.batch, settlement, report.began)
                 following = self._settle(claim.batch, settlement, stay)
             if log.isEnabledFor(logging.DEBUG):
-                log_attempt(claim.batch, settlement)
+                log_attempt(log, claim.batch, settlement)
         report.add(settlement)
         again = settlement.retry is not None and not settlement.retry.seconds
         ending = None if again else task_error(order, claim.batch, settlement, report)

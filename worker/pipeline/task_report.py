@@ -111,7 +111,7 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def log_attempt(batch: Batch, settlement: Settlement) -> None:
+def log_attempt(log: logging.Logger, batch: Batch, settlement: Settlement) -> None:
     """Log what one sending did with a batch, in counts and codes: nothing of an event, nor of an answer."""
     delivered = sum(len(one.events) for one in settlement.outcomes if one.status == Status.DELIVERED)
     dead, retried = settlement.settled - delivered, waiting_in(settlement.retry)
