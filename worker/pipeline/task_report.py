@@ -14,8 +14,6 @@ from worker.model.errors import DeliveryDead, DeliveryDelayed, DeliveryError, De
 from worker.model.log_events import DELIVERY_ATTEMPTED
 from worker.model.orders import WorkOrder
 
-log = logging.getLogger(__name__)
-
 #: Why a task had nothing to do, by the word of `Backlog.claim`. Nothing failed: another task does the work.
 _IDLE = {
     "stale": "nothing to do: another order took this one's place",
