@@ -20,6 +20,7 @@ from tests.fleet import Fleet, wait_until
 from tests.ledger.entries import NOON, letter
 from worker.broker import keys
 from worker.broker.conflicts import hold_unknown
+from worker.broker.formats import hold_formats
 from worker.broker.integration_documents import standing_ids
 from worker.cli import siem
 from worker.ledger.api_keys import ApiKeyStore
@@ -139,6 +140,11 @@ def _sealed(fleet: Fleet) -> list[str]:
     return ["--confirm"]
 
 
+def _held(fleet: Fleet) -> list[str]:
+    hold_formats(fleet.client, held=True)
+    return ["--release"]
+
+
 CHANGES: dict[str, Way] = {
     "integrations create": Way(Action.INTEGRATION_CREATED, _created),
     "integrations update": Way(
@@ -165,6 +171,7 @@ CHANGES: dict[str, Way] = {
     "api-keys revoke": Way(Action.API_KEY_REVOKED, _key),
     "secrets reseal": Way(Action.SECRETS_RESEALED, _sealed),
     "redis claim": Way(Action.REDIS_CLAIMED, _claimed),
+    "redis formats": Way(Action.FORMATS_RELEASED, _held),
     "redis acknowledge": Way(Action.LOSS_ACKNOWLEDGED, _loss),
     "unrecordable retry": Way(Action.UNRECORDABLE_RETRIED, _aside),
     "unrecordable discard": Way(Action.UNRECORDABLE_DISCARDED, lambda fleet: [*_aside(fleet), "--yes"]),

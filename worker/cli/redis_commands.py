@@ -135,7 +135,7 @@ def formats(*, held: bool | None, as_json: bool) -> None:
     """
     with _client() as client:
         if held is not None:
-            hold_formats(client, held=held)
+            _switch_formats(client, held=held)
         is_held, written, drained = are_held(client), sorted(written_formats(client)), is_drained(client)
         left = entries_left(client)
     if as_json:
@@ -146,6 +146,16 @@ def formats(*, held: bool | None, as_json: bool) -> None:
         click.echo(f"Left: {', '.join(f'{count} {name}' for name, count in left.items()) or 'nothing'}.")
     if held and not drained:
         sys.exit(FAILED)
+
+
+def _switch_formats(client: Client, *, held: bool) -> None:
+    """Hold the new forms, or release them; a record is left the first time."""
+    if held == are_held(client):
+        hold_formats(client, held=held)
+        return
+    action = Action.FORMATS_HELD if held else Action.FORMATS_RELEASED
+    with ledger() as engine, recorded(engine, audit_record(action, operator())):
+        hold_formats(client, held=held)
 
 
 def _loss_document(one: RecordedLoss) -> dict[str, Any]:

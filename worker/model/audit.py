@@ -63,6 +63,8 @@ class Action(StrEnum):
     SECRETS_RESEALED = "secrets.resealed"
     REDIS_CLAIMED = "redis.claimed"
     LOSS_ACKNOWLEDGED = "redis.loss_acknowledged"
+    FORMATS_HELD = "redis.formats_held"
+    FORMATS_RELEASED = "redis.formats_released"
     UNRECORDABLE_RETRIED = "unrecordable.retried"
     UNRECORDABLE_DISCARDED = "unrecordable.discarded"
     TENANT_EXPORTED = "tenant.exported"

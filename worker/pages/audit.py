@@ -92,6 +92,7 @@ def show_audit(
 _FLEETS = frozenset(
     {
         *(Action.SECRETS_RESEALED, Action.REDIS_CLAIMED, Action.LOSS_ACKNOWLEDGED),
+        *(Action.FORMATS_HELD, Action.FORMATS_RELEASED),
         *(Action.UNRECORDABLE_RETRIED, Action.UNRECORDABLE_DISCARDED),
         *(Action.LEDGER_PRUNED, Action.LEDGER_UPGRADED, Action.LEDGER_DOWNGRADED),
     }
