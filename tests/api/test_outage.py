@@ -128,13 +128,13 @@ def secrets_of(fleet: Fleet, answer: httpx.Response) -> list[str]:
     words = {
         *(str(database.query["host"]), f"{database.database}"),
         *(str(fleet.directory), "SIEM_REDIS_URL", "SIEM_DATABASE_URL", "redis.exceptions", "psycopg"),
-        *(platform.node(), version("mitrity-siem-worker")),
-        *(_release(fleet), "Traceback", "worker/", ".py"),
+        *(version("mitrity-siem-worker"), _release(fleet), "Traceback", "worker/", ".py"),
     }
-    numbers = {"5432", str(fleet.server.port), *(str(process.pid) for process in fleet.processes.values())}
+    # By itself only: a length or a time may hold such digits, a random token a short name of a machine.
+    alone = {platform.node(), "5432", str(fleet.server.port)}
+    alone |= {str(process.pid) for process in fleet.processes.values()}
     reported = answer.text + repr(answer.headers)
-    # A number by itself: some length or time may have its digits in it.
-    found = numbers & set(re.findall(r"\w+", reported))
+    found = {word for word in alone if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", reported)}
     return sorted(found | {word for word in words if word in reported})
 
 
