@@ -63,6 +63,13 @@ def _stats() -> dict[int, list[str]]:
     return found
 
 
+def peak_mb(pid: int) -> int:
+    """Return the most memory that a process has had resident, in megabytes (Linux)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [peak] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return round(int(peak) * 1024 / 1e6)
+
+
 def recorded(fleet: Fleet, since_ms: int = 0) -> int:
     """Count what is delivered or dead, cheaply; of the minutes that begin at `since_ms` or later.
 
