@@ -22,6 +22,7 @@ import redis
 
 from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.ledger.letters import all_dead_letters
+from tests.ledger.tables import lay_tables
 from tests.procfile import WORKER, commands
 from tests.warm_start import WarmProcess
 from tests.warm_start import start as start_warm
@@ -34,7 +35,6 @@ from worker.integrations.integration import Integration, parse_integration
 from worker.ledger.deliveries import find_deliveries
 from worker.ledger.engine import open_ledger
 from worker.ledger.integrations import IntegrationStore
-from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.results import DeadLetterRow, DeliveryRow
 from worker.model.fleet_health import worker_role
 from worker.model.limits import Quotas
@@ -107,7 +107,7 @@ class Fleet:
         self.settings = _settings(given)
         self.client = redis_client(self.settings.broker_address())
         self.engine = open_ledger(self.settings.ledger_address())
-        upgrade_tables(self.engine)
+        lay_tables(self.engine)
         self.store = IntegrationStore(self.engine, open_vault(self.settings), AMPLE)
         self.publisher = EventPublisher(self.settings.broker_address())
         self.processes: dict[str, WarmProcess | subprocess.Popen[bytes]] = {}
@@ -237,15 +237,17 @@ class Fleet:
 
     def celery(self, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
         """Run `celery -A worker` with these arguments."""
-        command = [str(_BIN / "celery"), "-A", "worker", *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, timeout=60, check=False)
+        return self._run("celery", "-A", "worker", *arguments)
 
     def siem(self, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         """Run the program `siem`."""
+        return self._run("siem", *arguments, stdin=stdin)
+
+    def _run(self, program: str, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         with TemporaryFile() as typed, TemporaryFile() as out, TemporaryFile() as err:
             typed.write(stdin)
             typed.seek(0)
-            command = [str(_BIN / "siem"), *arguments]
+            command = [str(_BIN / program), *arguments]
             process = start_warm(command, self.environment, (typed, out, err))
             try:
                 code = process.wait(60)

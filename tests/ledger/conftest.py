@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tests.ledger.tables import lay_tables
 from worker.ledger.engine import open_ledger
-from worker.ledger.migrations.runner import upgrade_tables
 
 
 @pytest.fixture
@@ -34,5 +34,5 @@ def empty(url: str) -> Iterator[Engine]:
 @pytest.fixture
 def engine(empty: Engine) -> Engine:
     """Give an engine on a ledger with the tables of this release."""
-    upgrade_tables(empty)
+    lay_tables(empty)
     return empty
