@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from tests.broker.backlog_mirror import Chunk, Mirror
-from tests.broker.backlog_stand_ins import Ledger, Page, carry, event
+from tests.broker.backlog_stand_ins import Ledger, ParkedPage, carry, event
 from tests.broker.backlog_truth import Truth, now_ms, turn_on
 from tests.broker.shared import whole_look
 from worker.broker import keys
@@ -22,6 +22,7 @@ from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import unpack_chunk
 from worker.broker.parking import Parking
+from worker.broker.replaying import Replaying
 from worker.broker.shared_chunks import ChunkSweep
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.results import IntegrationRecord
@@ -29,8 +30,10 @@ from worker.model.batches import Batch
 from worker.model.breaker import BreakerPolicy
 from worker.model.deliveries import Settlement
 from worker.model.errors import LeaseLost
+from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 from worker.model.parking import PARKED_DOWN_TO, BacklogRoom, Cap
+from worker.model.replays import Page
 
 BREAKER = BreakerPolicy(failures=4, first_probe=5, longest_probe=20)
 TIMING = Timing(lease=30, order_lease=10, retry_grace=5, breaker=BREAKER)
@@ -59,10 +62,12 @@ class Fleet:
         self.appended: list[str] = []
         self.orders: list[WorkOrder] = []
         self.issued: list[WorkOrder] = []
+        self.staying: list[WorkOrder] = []
+        self.stays = self.replays = 0
         self.sending: list[Batch] = []
         self.repeated: list[tuple[Batch, Settlement]] = []
         self.ledger = Ledger()
-        self._asleep: list[tuple[Mirror, BacklogRoom, Page]] = []
+        self._asleep: list[tuple[Mirror, BacklogRoom, ParkedPage]] = []
         self._revision = 0
         for mirror in self.mirrors:
             self.configure(mirror, active=True)
@@ -177,8 +182,11 @@ class Fleet:
         self.sending.append(found.batch)
         self._issue([found.further] if found.further else [])
 
-    def settle(self, batch: Batch, replay_result: Sequence[str]) -> None:
-        """Let a worker end its sending: in what it wanted, or in finding that the batch is not its own."""
+    def settle(self, batch: Batch, replay_result: Sequence[str], *, stay: bool = False) -> None:
+        """Let a worker end its sending: in what it wanted, or in finding that the batch is not its own.
+
+        One that would stay has been quick.
+        """
         settlement = carry(batch, replay_result)
         self.sending.remove(batch)
         mirror = self._mirror(batch.order.integration_id)
@@ -186,12 +194,49 @@ class Fleet:
             self.repeat(batch, settlement)
             return
         mirror.must_hold(settlement)
-        further = self.backlog.settle(batch, settlement)
+        if stay:
+            batch = self._claimed_just_now(mirror, batch)
+        further = self.backlog.settle(batch, settlement, stay=stay)
         mirror.settled(batch, settlement)
         self.repeated.append((batch, settlement))
-        self._issue([further] if further else [])
+        if further and further.stays:
+            mirror.stayed(further)
+            self.staying.append(further)
+            self.stays += 1
+        else:
+            self._issue([further] if further else [])
         if settlement.retry is not None:
             self._send_out(batch.order)
+
+    def end_stay(self, order: WorkOrder) -> None:
+        """Let a worker that stays look what there is, and take it."""
+        self.staying.remove(order)
+        mirror = self._mirror(order.integration_id)
+        assert self.backlog.await_more(mirror.id, 0.001) == mirror.holds_anything()
+        self.claim(order)
+
+    def replay(self, *, overtaken: bool) -> None:
+        """Send dead letters again that can be sent, unless another replayer has just handed a page over."""
+        self.truth.read_the_ended()
+        chosen: dict[str, list[QueuedEvent]] = {}
+        for one, dead in self.truth.dead_letters:
+            assert one is not None
+            if self._takes_replays(self._mirror(one)):
+                chosen.setdefault(one, []).append(dead)
+        page = Page("replay", len(self.appended), [], [], 0)
+        with Replaying(self._client).hand() as hand:
+            if overtaken:
+                self._client.hset(keys.REPLAYS, "another", len(self.appended))
+            chunks = [RoutedChunk([one], urgent=False, events=events) for one, events in chosen.items()]
+            assert hand.over(page, chunks) is not overtaken
+        if overtaken:
+            return
+        self.truth.dead_letters = [one for one in self.truth.dead_letters if one[0] not in chosen]
+        for one, events in chosen.items():
+            names = tuple(event.id for event in events)
+            self.appended += names
+            self.replays += 1
+            self._mirror(one).bulk.append(Chunk(names, sum(len(event.raw) for event in events)))
 
     def repeat(self, batch: Batch, settlement: Settlement) -> None:
         """Settle what is settled, or was lost: it must be refused."""
@@ -243,7 +288,7 @@ class Fleet:
         if self._asleep:
             self._put_back(*self._asleep.pop())
 
-    def _put_back(self, mirror: Mirror, room: BacklogRoom, page: Page) -> None:
+    def _put_back(self, mirror: Mirror, room: BacklogRoom, page: ParkedPage) -> None:
         """Put a page back, unless another came first."""
         if not page:
             return
@@ -254,6 +299,19 @@ class Fleet:
             for _, chunk in page:
                 names = tuple(one.id for one in unpack_chunk(chunk.packed))
                 mirror.lane(urgent=chunk.urgent).append(Chunk(names, chunk.size))
+
+    def _takes_replays(self, mirror: Mirror) -> bool:
+        """Say whether dead letters may be sent again to it; that it would take them is known of Redis."""
+        ready = mirror.id in Replaying(self._client).ready([mirror.id])
+        assert ready == (not mirror.held and not mirror.breaker_open)
+        return ready and not mirror.deleted
+
+    def _claimed_just_now(self, mirror: Mirror, batch: Batch) -> Batch:
+        """Let no time have passed since the claim, however slow this machine is."""
+        number, now = batch.order.slot, now_ms(self._client)
+        self._client.hset(f"{keys.slot_prefix(mirror.id)}{number}", "since", now)
+        mirror.slots[number].since = now
+        return replace(batch, claimed_ms=now)
 
     def _must_go(self, lease: str) -> bool:
         one, _, slot = lease.rpartition("/")

@@ -100,6 +100,22 @@ class Mirror:
         assert order == WorkOrder(self.id, order.slot, slot.epoch)
         slot.state = "ordered"
 
+    def stayed(self, order: WorkOrder) -> None:
+        """Take note of a slot that was given to who freed it: the lanes are empty, and nothing is held up."""
+        slot = self.slots[order.slot]
+        assert not self.held
+        assert not self.breaker_open
+        assert slot.state == "free"
+        assert order.slot <= self.most_slots
+        assert not self.holds_anything()
+        slot.epoch += 1
+        assert order == WorkOrder(self.id, order.slot, slot.epoch)
+        slot.state = "ordered"
+
+    def holds_anything(self) -> bool:
+        """Say whether an entry stands in a lane, claimed or not."""
+        return bool(self.waiting()) or any(slot.names() for slot in self.slots.values())
+
     def reissued(self, order: WorkOrder, was: str) -> None:
         """Take note of an order that the sweeper gave out again."""
         slot = self.slots[order.slot]

@@ -18,7 +18,7 @@ from worker.model.settlement import LOST_ALONE, RetryPolicy, settle_deleted, set
 FATES = ("accepted", "retry", "refused", "misconfigured", "gone", "unsent", "accepted, but rest")
 _CODES = {"misconfigured": FailureCode.TOKEN_INVALID, "gone": FailureCode.ENDPOINT_GONE}
 
-Page = list[tuple[str, ParkedChunk]]
+ParkedPage = list[tuple[str, ParkedChunk]]
 
 
 class Ledger:
@@ -28,11 +28,11 @@ class Ledger:
         """Begin empty."""
         self.rows: dict[str, ParkedChunk] = {}
 
-    def oldest(self, integration_id: str, room: BacklogRoom) -> Page:
+    def oldest(self, integration_id: str, room: BacklogRoom) -> ParkedPage:
         """Return what fits of the urgent lane, or else of the other; the first fits always."""
         own = [row for row in self.rows.items() if row[1].integration_id == integration_id]
         lane = [row for row in own if row[1].urgent] or own
-        page: Page = []
+        page: ParkedPage = []
         events, size = room.events, room.size
         for name, chunk in sorted(lane, key=lambda row: row[1].position):
             if events <= 0 or size <= 0 or (page and (chunk.events > events or chunk.size > size)):

@@ -12,6 +12,7 @@ from worker.broker import keys
 from worker.broker.packing import unpack_chunk, unpack_dead, unpack_outcomes
 from worker.model.batches import SETTLED
 from worker.model.deliveries import Status
+from worker.model.events import QueuedEvent
 
 if TYPE_CHECKING:
     import redis
@@ -64,6 +65,8 @@ class Truth:
         self._last = dict.fromkeys((keys.OUTCOMES, keys.DEAD_LETTERS), b"0")
         self._ended: Counter[tuple[str, str]] = Counter()
         self._letters: Counter[str] = Counter()
+        #: What nobody has sent again, and whose it is.
+        self.dead_letters: list[tuple[str | None, QueuedEvent]] = []
 
     def check(self, mirrors: list[Mirror], appended: list[str], in_ledger: list[str]) -> None:
         """See that each event is in one place: a lane, a slot, on its way to the ledger or in it, or ended.
@@ -112,6 +115,7 @@ class Truth:
             assert all(0 <= count < SETTLED for count in dead.attempts)
             assert all(event.raw.startswith(event.id.encode()) for event in dead.events)
             self._letters.update(event.id for event in dead.events)
+            self.dead_letters += [(dead.integration_id, event) for event in dead.events]
 
 
 def _slots(mirror: Mirror) -> list[str]:

@@ -1,6 +1,7 @@
 """Whatever happens in whatever order: no event is lost, none is in two places, and the counts are exact."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -17,7 +18,7 @@ from worker.model.parking import Cap
 
 pytestmark = pytest.mark.slow
 
-IDS = ("a", "b")
+IDS = ("a", "b", "c")
 #: Milliseconds, around what the scripts wait for: a slot soon back, an order on its way, a retry, a lease.
 SPANS = (30, 1_100, 6_000, 35_000, 400_000)
 #: A cap that was lowered for a while.
@@ -36,6 +37,8 @@ class Machine(RuleBasedStateMachine):
     """Each rule is something that the fleet, a person or misfortune does."""
 
     client: redis.Redis
+    #: What has happened in all histories together.
+    seen: Counter[str]
 
     def __init__(self) -> None:
         """Begin with an empty Redis."""
@@ -43,7 +46,7 @@ class Machine(RuleBasedStateMachine):
         self.fleet = Fleet(self.client, IDS)
 
     @rule(
-        chosen=st.sampled_from([(0,), (0,), (1,), (0, 1)]),
+        chosen=st.sampled_from([(0,), (1,), (0, 1), (0, 1, 2)]),
         sizes=st.lists(st.sampled_from([3, 10, 40]), min_size=1, max_size=3),
         chunks=st.integers(1, 4),
         urgent=st.booleans(),
@@ -87,6 +90,56 @@ class Machine(RuleBasedStateMachine):
         self._bear_latest()
         if late:
             self._come_again()
+
+    @rule(
+        one=which,
+        meanwhile=st.sampled_from(["nothing", "an event", "a shared one", "a pause", "a deletion", "death"]),
+        span=st.sampled_from(SPANS),
+    )
+    def stay(self, one: int, meanwhile: str, span: int) -> None:
+        """Let a worker settle the last of a backlog and stay, and something happen before it looks again."""
+        mirror = self._settle_last(one, ["accepted"])
+        if not (staying := self.fleet.staying):
+            return
+        if meanwhile in {"an event", "a shared one"}:
+            self.fleet.append([mirror] if meanwhile == "an event" else self.fleet.mirrors, [3], urgent=True)
+        elif meanwhile in {"a pause", "a deletion"}:
+            is_deleted = meanwhile == "a deletion"
+            self.fleet.configure(mirror, active=True, paused=not is_deleted, deleted=is_deleted)
+        elif meanwhile == "death":
+            staying.clear()
+        self.fleet.pass_time(span)
+        self.fleet.wake()
+        while staying:
+            self.fleet.end_stay(staying[0])
+
+    @rule(one=which, overtaken=st.booleans())
+    def replay(self, one: int, overtaken: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
+        """Let what several want die at one of them, and send dead letters again."""
+        self._settle_last(one, ["refused"])
+        self.fleet.replay(overtaken=overtaken)
+
+    def _settle_last(self, one: int, replay_result: list[str]) -> Mirror:
+        """Let an integration be rid of all that waits, and then of what all of them want."""
+        mirror = self.fleet.mirrors[one]
+        for _ in range(ROUNDS):
+            if mirror.held or mirror.deleted or not mirror.holds_anything():
+                break
+            self.fleet.pass_time(400_000)
+            self.fleet.sweep()
+            self._settle_all_of(mirror, ["accepted"])
+        self.fleet.append(self.fleet.mirrors, [3, 10], urgent=True)
+        self.fleet.pass_time(400_000)
+        self._settle_all_of(mirror, replay_result, stay=not mirror.deleted)
+        return mirror
+
+    def _settle_all_of(self, mirror: Mirror, replay_result: list[str], *, stay: bool = False) -> None:
+        self.fleet.wake()
+        for order in [one for one in self.fleet.orders if one.integration_id == mirror.id]:
+            self.fleet.orders.remove(order)
+            self.fleet.claim(order)
+        for batch in [one for one in self.fleet.sending if one.order.integration_id == mirror.id]:
+            self.fleet.settle(batch, replay_result, stay=stay)
 
     @rule(age=age)
     def crash(self, age: int) -> None:
@@ -178,6 +231,7 @@ class Machine(RuleBasedStateMachine):
                 self._go_round()
                 self.fleet.check()
             assert not self._is_left(), "something waits for ever"
+            self.seen.update(stays=self.fleet.stays, replays=self.fleet.replays)
 
     @rule()
     def come_again(self) -> None:
@@ -194,6 +248,7 @@ class Machine(RuleBasedStateMachine):
     def _mend_all(self) -> None:
         self.fleet.sending.clear()
         self.fleet.orders.clear()
+        self.fleet.staying.clear()
         for mirror in self.fleet.mirrors:
             if mirror.held:
                 self.fleet.configure(mirror, active=True, slots=mirror.most_slots)
@@ -227,7 +282,7 @@ class Machine(RuleBasedStateMachine):
 def machine(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> type[Machine]:
     """Give the machine for one server; integrations share the smallest chunks."""
     monkeypatch.setattr(shared_chunks, "LEAST_SHARED", 1)
-    return type("Machine", (Machine,), {"client": client})
+    return type("Machine", (Machine,), {"client": client, "seen": Counter()})
 
 
 @pytest.mark.timeout(400)  # what fails is made as short as it can be
@@ -242,3 +297,6 @@ def test_nothing_is_lost_and_nothing_is_in_two_places(machine: type[Machine]) ->
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+    assert machine.seen["stays"] > 0
+    assert machine.seen["replays"] > 0
