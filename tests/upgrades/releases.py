@@ -1,11 +1,13 @@
 """The release before this one, as it is: its code from the repository's history, its Procfile, its packages.
 
-`previous_release` holds the commit. Its code is unpacked into a folder, and its programs run with this
-checkout's virtual environment where both lock the same packages, else with one of their own.
+`previous_release` holds the commit; SIEM_UPGRADE_FROM in the environment names another that is to be tried in
+its place, such as one between two releases. Its code is unpacked into a folder, and its programs run with
+this checkout's virtual environment where both lock the same packages, else with one of their own.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,9 +23,9 @@ import worker
 from tests.procfile import commands
 
 TOP = Path(worker.__file__).parents[1]
-COMMIT = (Path(__file__).parent / "previous_release").read_text().strip()
-#: The latest step of the tables that it makes.
-REVISION = "0007"
+COMMIT = (
+    os.environ.get("SIEM_UPGRADE_FROM") or (Path(__file__).parent / "previous_release").read_text().strip()
+)
 _LOCK = "deploy/requirements.lock"
 _GIT, _BASH = (shutil.which(name) or name for name in ("git", "bash"))
 
@@ -35,6 +37,23 @@ class Release:
     name: str
     top: Path
     programs: Path
+
+    @property
+    def version(self) -> str:
+        """The version that its code says it is."""
+        text = (self.top / "worker" / "__init__.py").read_text()
+        return str(re.findall(r'^__version__ = "([^"]+)"', text, re.MULTILINE)[0])
+
+    @property
+    def revision(self) -> str:
+        """The latest step of the tables that it makes."""
+        steps = (self.top / "worker" / "ledger" / "migrations" / "versions").glob("r[0-9]*.py")
+        return max(path.name[1:5] for path in steps)
+
+    @property
+    def way_back(self) -> tuple[str, ...]:
+        """What `siem db downgrade` of this release must be told to come back to its tables."""
+        return ("--to-release", self.version) if self.version != THIS.version else (self.revision,)
 
     def command(self, role: str) -> list[str]:
         """Return how a process is started: its line of the release's own Procfile."""

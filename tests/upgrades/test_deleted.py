@@ -13,7 +13,7 @@ from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from tests.system.test_deleted import naming, wait_until_dead, wait_until_gone
 from tests.upgrades.mixed import KNOBS, LONG, MixedFleet
-from tests.upgrades.releases import REVISION, THIS, Release
+from tests.upgrades.releases import THIS, Release
 from worker.broker.backlog import Backlog, Timing
 from worker.ledger.migrations.runner import downgrade_tables, upgrade_tables
 from worker.model.deliveries import Cause
@@ -34,7 +34,7 @@ def test_what_earlier_processes_bring_back_goes_too(mixed: MixedFleet, previous:
     with HecReceiver(scripts.throttled(600)) as splunk:
         fleet.integrate(splunk.url, "gone")
         # Then the tables of that release: this one changes integrations only where it finds its own.
-        downgrade_tables(fleet.engine, REVISION)
+        downgrade_tables(fleet.engine, previous.revision)
         for role in ("router", "recorder", WORKER):
             mixed.join(previous, role)
         upgrade_tables(fleet.engine)
