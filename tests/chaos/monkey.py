@@ -1,7 +1,8 @@
 """What goes wrong, and what people do meanwhile.
 
-Processes are killed, Redis is killed or freezes, the database is locked or refuses every write;
-integrations are paused and resumed, dead letters are replayed.
+Processes are killed, Redis is killed, freezes or is full, its master fails over, the database is locked or
+refuses every write; integrations are paused and resumed, one comes and is deleted again, dead letters are
+replayed.
 """
 
 import random
@@ -13,14 +14,23 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
+from tests.embedded_servers import RunningServer
 from tests.fleet import Fleet, wait_until
+from tests.sentinel_servers import WatchedServers
 from worker.broker import keys
 from worker.ledger.replays import create_replay
+from worker.model.events import EventType
 from worker.model.replays import DeadLetterFilter
 
-_FREEZE_SECONDS, _LOCK_SECONDS = 2.0, 3.0
+_FREEZE_SECONDS, _LOCK_SECONDS, _FULL_SECONDS = 2.0, 3.0, 3.0
+#: So much more than it has, Redis may take before it is full.
+_ROOM = 200_000
+#: Where nobody listens.
+_NOWHERE = "http://127.0.0.1:9/services/collector/event"
+#: How long a failover may take on a busy machine, in seconds.
+_FAILOVER = 90.0
 
 #: What a recorder writes to.
 _TABLES = (
@@ -49,8 +59,10 @@ _REFUSALS: list[tuple[list[str], list[str]]] = [
     ),
 ]
 
-#: Replaces the newest chunk of a lane by one in which a bit is turned, if nobody has claimed it.
-#: ARGV: 1 where, as a share of its length. Returns 1 if it was done.
+#: Replaces the newest chunk of a lane by one in which a bit is turned, if nobody has claimed it; one that is
+#: shared is damaged where it stands, or its reference is.
+#: ARGV: 1 where, as a share of its length; 2 what of a shared one: events, or reference. Returns 1 if it was
+#: done.
 _DAMAGE = """
 local entry = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local groups = entry and redis.pcall('XPENDING', KEYS[1], 'delivery', entry[1], entry[1], 1)
@@ -58,9 +70,17 @@ if not entry or groups.err or #groups > 0 then
   return 0
 end
 local fields = entry[2]
-local place = 1 + math.floor(tonumber(ARGV[1]) * #fields[6])
-local turned = string.char(bit.bxor(string.byte(fields[6], place), 4))
-fields[6] = string.sub(fields[6], 1, place - 1) .. turned .. string.sub(fields[6], place + 1)
+local function turned(text)
+  local place = 1 + math.floor(tonumber(ARGV[1]) * #text)
+  local byte = string.char(bit.bxor(string.byte(text, place), 4))
+  return string.sub(text, 1, place - 1) .. byte .. string.sub(text, place + 1)
+end
+if fields[5] == 'shared' and ARGV[2] == 'events' then
+  local events = 'siem:chunk:' .. fields[6]
+  redis.call('SET', events, turned(redis.call('GET', events)))
+  return 1
+end
+fields[6] = turned(fields[6])
 redis.call('XDEL', KEYS[1], entry[1])
 redis.call('XADD', KEYS[1], '*', unpack(fields))
 return 1
@@ -68,8 +88,8 @@ return 1
 
 #: What it may do, for whoever chooses.
 DEEDS = (
-    *("kill", "kill-redis", "freeze-redis", "lock-database", "refuse-writes"),
-    *("pause", "replay", "damage-backlog", "empty-redis"),
+    *("kill", "kill-redis", "freeze-redis", "fill-redis", "lock-database", "refuse-writes"),
+    *("pause", "come-and-go", "replay", "damage-backlog", "empty-redis"),
 )
 #: What loses events, and must be reported: done only if it is asked for by name.
 LOSSY = frozenset({"empty-redis"})
@@ -95,11 +115,13 @@ class Monkey:
         *,
         deeds: Collection[str] = (),
         role: str | None = None,
+        servers: WatchedServers | None = None,
     ) -> None:
         """Take the fleet; the same seed does the same things in the same order.
 
         `deeds` names what it may do (left out: everything); with `role`, of the processes it kills no others,
-        and each only once it works.
+        and each only once it works. Of `servers`, if the fleet has such, it takes the master in the place of
+        the fleet's own.
         """
         self.done: Counter[str] = Counter()
         self.replays: Counter[str] = Counter()
@@ -107,6 +129,8 @@ class Monkey:
         self._dice = random.Random(seed)
         self._integration_ids = integration_ids
         self._paused: set[str] = set()
+        self._servers = servers
+        self._guest: str | None = None
         self._must_work = role is not None
         self._victims = [one for one in VICTIMS if role in {None, one.partition("-")[0]}]
         self._deeds = {
@@ -129,6 +153,8 @@ class Monkey:
             act()
         for paused in sorted(self._paused):
             self._pause(paused, paused=False)
+        if self._guest is not None:
+            self._come_or_go()
 
     def _possible(self) -> dict[str, tuple[Callable[[], None], int]]:
         """Return what may happen, by name, and how often, one against the other."""
@@ -136,9 +162,11 @@ class Monkey:
             "kill": (self._kill_a_process, 10),
             "kill-redis": (self._kill_redis, 2),
             "freeze-redis": (self._freeze_redis, 1),
+            "fill-redis": (self._fill_redis, 1),
             "lock-database": (self._lock_the_database, 1),
             "refuse-writes": (self._have_the_database_refuse, 2),
             "pause": (self._pause_or_resume, 4),
+            "come-and-go": (self._come_or_go, 2),
             "replay": (self._replay, 2),
             "damage-backlog": (self._damage_a_backlog, 1),
             "empty-redis": (self._empty_redis, 1),
@@ -161,9 +189,20 @@ class Monkey:
         return False
 
     def _kill_redis(self) -> None:
-        self._fleet.server.kill_when_written()
-        self._fleet.server.restart()
+        if self._servers is None:
+            self._fleet.server.kill_when_written()
+            self._fleet.server.restart()
+        else:
+            self._fail_over(self._servers)
         self.done["redis"] += 1
+
+    def _fail_over(self, servers: WatchedServers) -> None:
+        """Kill the master; what becomes of it then is a replica of another."""
+        old = servers.master
+        old.kill()
+        wait_until(lambda: servers.master is not old, "there is a new master", _FAILOVER)
+        old.restart()
+        wait_until(lambda: _follows(old), "the old master follows the new one", _FAILOVER)
 
     def _empty_redis(self) -> None:
         """Take everything from it, once the ledger has a mark that says what stands there."""
@@ -175,10 +214,19 @@ class Monkey:
         return int(self._fleet.client.hget(keys.EPOCH, "number") or 0) > 1
 
     def _freeze_redis(self) -> None:
-        self._fleet.server.pause()
+        frozen = self._servers.master if self._servers else self._fleet.server
+        frozen.pause()
         time.sleep(_FREEZE_SECONDS)  # the deed itself
-        self._fleet.server.resume()
+        frozen.resume()
         self.done["redis frozen"] += 1
+
+    def _fill_redis(self) -> None:
+        """Leave Redis next to no memory for a while."""
+        client = self._fleet.client
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + _ROOM)
+        time.sleep(_FULL_SECONDS)  # the deed itself
+        client.config_set("maxmemory", 0)
+        self.done["redis full"] += 1
 
     def _lock_the_database(self) -> None:
         with self._database() as connection:
@@ -216,11 +264,24 @@ class Monkey:
         self._fleet.announce()
         (self._paused.add if paused else self._paused.discard)(integration_id)
 
+    def _come_or_go(self) -> None:
+        """Add an integration that wants everything and is never reached, or delete it with all that waits."""
+        if self._guest is None:
+            name = f"guest_{self.done['guest came']}"
+            self._guest = self._fleet.integrate(_NOWHERE, name, event_types=[*EventType]).id
+            self.done["guest came"] += 1
+            return
+        self._fleet.store.delete(self._guest)
+        self._fleet.announce()
+        self._guest = None
+        self.done["guest deleted"] += 1
+
     def _damage_a_backlog(self) -> None:
         """Turn one bit of the newest chunk that waits anywhere, as a bad disk does."""
         for integration_id in self._dice.sample(self._integration_ids, len(self._integration_ids)):
             for lane in (keys.urgent(integration_id), keys.bulk(integration_id)):
-                if self._fleet.client.eval(_DAMAGE, 1, lane, self._dice.random()):
+                what = self._dice.choice(("events", "reference"))
+                if self._fleet.client.eval(_DAMAGE, 1, lane, self._dice.random(), what):
                     self.done["chunk damaged"] += 1
                     return
 
@@ -231,3 +292,10 @@ class Monkey:
         create_replay(self._fleet.engine, selection, target_id=None, rate=1000, made_by="monkey")
         self.replays[chosen] += 1
         self.done["replay"] += 1
+
+
+def _follows(server: RunningServer) -> bool:
+    with server.client() as client, suppress(RedisError):
+        found = client.info("replication")
+        return (found["role"], found["master_link_status"]) == ("slave", "up")
+    return False

@@ -1,18 +1,23 @@
 """Chaos for a set time, then silence, then the account. Exit status 1 if a single event is missing.
 
-Publishers with retry, two routers, two workers for all three types, a recorder; three healthy destinations
-and nine hostile ones. While it lasts, processes are killed with SIGKILL, Redis is killed and frozen, the
-database is locked or refuses every write, integrations are paused and resumed, dead letters are replayed.
+Publishers with retry, two routers (one of which sweeps), two workers for all three types, a recorder; three
+healthy destinations and nine hostile ones. While it lasts, processes are killed with SIGKILL, Redis is
+killed, frozen and full, the database is locked or refuses every write, integrations are paused and resumed,
+another one comes and is deleted, dead letters are replayed. With `--sentinels`, Redis is a master with two
+replicas, of which one takes over whenever it is killed.
 Afterwards the hostile destinations are healed, everything settles, and each event that was acknowledged to a
 publisher must have reached every integration with its exact payload, or be a dead letter with a true reason;
 and the ledger must say the same. An event is LOST if it is nowhere; what merely waits somewhere when patience
 ends is NOT SETTLED, with the place: both fail, but the second may only ask for a longer `--settle`.
 No loss of Redis may be reported, but of `--deed empty-redis`, which loses
 events: all that is missing must lie within a loss that is reported, and no more may be reported than that.
-Prints JSON. A short run is part of the slow tests.
+Nothing may be left in Redis but what `worker.broker.keys` says stays, and no count of what integrations
+share may be wrong, unless chunks were damaged. Prints JSON, with the memory that processes took. A short run
+is part of the slow tests.
 
-A long run, of a million events and more than a hundred kills, takes half an hour on two cores:
-`tests/chaos/run --seconds 1000 --rate 1000 --pause 3.5 --settle 900`.
+The long run, of a million events and a hundred kills, takes up to half an hour on two cores:
+`tests/chaos/run --events 1000000 --kills 100 --rate 1200 --seconds 1200 --pause 2.5 --settle 900
+--destinations hec_well cef_well hec_flaky hec_slow`.
 """
 
 import argparse
@@ -22,17 +27,23 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
 from tests.chaos.account import Account, account_for, all_ended, ledger_of
+from tests.chaos.leftovers import all_keys, leftovers, sweep_chunks
 from tests.chaos.monkey import DEEDS, VICTIMS, Monkey
 from tests.chaos.publishing import Publishers
-from tests.chaos.sabotage import SABOTAGES, VICTIM, SabotagedFleet
+from tests.chaos.sabotage import SABOTAGES, SHARED, VICTIM, SabotagedFleet
+from tests.chaos.watching import Watch
 from tests.chaos.whereabouts import whereabouts_of
 from tests.fleet import Fleet, wait_until
+from tests.sentinel_servers import WatchedServers
 from worker.broker import keys
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redriving import MOST_DEATHS
@@ -66,8 +77,8 @@ _URLS = {
     "webhook": "http://127.0.0.1:{}/hook",
 }
 #: Why events may die, by the finding's code: anywhere, since a machine may be too busy to answer in time and
-#: whoever sends may be killed, and its chunk may be damaged in Redis; and for each mood.
-_EVERYWHERE = ("timed_out", "worker_lost", "unreadable")
+#: whoever sends may be killed; and for each mood. What cannot be read was damaged on purpose.
+_EVERYWHERE = ("timed_out", "worker_lost")
 _REASONS = {
     "flapping": ("destination_busy",),
     "flaky": ("destination_busy",),
@@ -85,10 +96,20 @@ KNOBS: dict[str, Any] = {
 }
 #: How long a recorder may take on a busy machine to start and to take what waits for it, in seconds.
 _RECORDING = 60.0
+#: How long it takes until what nobody needs is gone: a deleted integration, the slot of a worker that stays.
+_PUTTING_AWAY = 30.0
 
 
 def main() -> None:
     """Run as told, print the account, and exit with 1 if anything is missing."""
+    result = run(arguments(sys.argv[1:]))
+    json.dump(result, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+    sys.exit(1 if result["faults"] else 0)
+
+
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """Read the options of a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seed", type=int, default=1, help="what goes wrong, and in which order (default 1)")
     parser.add_argument("--seconds", type=float, default=30, help="how long (default 30)")
@@ -105,41 +126,57 @@ def main() -> None:
     parser.add_argument(
         "--deed", action="append", choices=DEEDS, default=[], help="do only this; repeatable (default: all)"
     )
-    given = parser.parse_args()
-    result = run(given)
-    json.dump(result, sys.stdout, indent=2)
-    sys.stdout.write("\n")
-    sys.exit(1 if result["faults"] else 0)
+    parser.add_argument(
+        "--events", type=int, default=0, help="go on until so many are published, or the seconds are over"
+    )
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=0,
+        help="go on until so many processes are killed, or the seconds are over",
+    )
+    parser.add_argument(
+        "--destinations", nargs="+", choices=WITNESSES, default=[*WITNESSES], help="only these (default: all)"
+    )
+    parser.add_argument("--sentinels", action="store_true", help="a master with replicas, and failovers")
+    return parser.parse_args(words)
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
     """Let chaos reign and return the account."""
-    with (
-        tempfile.TemporaryDirectory(prefix="siem-chaos-") as name,
-        SabotagedFleet(Path(name), **KNOBS) as fleet,
-    ):
+    with ExitStack() as ends:
+        folder = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="siem-chaos-")))
+        servers = ends.enter_context(WatchedServers(folder / "redis")) if given.sentinels else None
+        url = servers.url if servers else ""
+        fleet = ends.enter_context(SabotagedFleet(folder, redis_url=url, **KNOBS))
         fleet.sabotage = given.sabotage
-        folder = Path(name) / "witnesses"
-        folder.mkdir()
-        witnesses = _start_witnesses(folder, given.seed)
+        books = folder / "witnesses"
+        books.mkdir()
+        witnesses = _start_witnesses(books, given)
         try:
-            wait_until((folder / "ports.json").exists, "the witnesses listen")
-            _integrate(fleet, folder)
-            fleet.start(*VICTIMS)
-            publishers, monkey = _reign(fleet, given)
-            (folder / "healed").touch()
-            settled_after = _settle(fleet, len(publishers.acknowledged), given.settle)
+            wait_until((books / "ports.json").exists, "the witnesses listen")
+            _integrate(fleet, books)
+            # Where nobody is killed, one of each is enough.
+            fleet.start(*(one for one in VICTIMS if given.sabotage not in SHARED or "-" not in one))
+            wait_until(lambda: fleet.client.get(keys.FORMATS), "it is known which forms all processes read")
+            with Watch(fleet) as watch:
+                publishers, monkey = _reign(fleet, given, servers)
+                (books / "healed").touch()
+                settled_after = _settle(fleet, given.destinations, len(publishers.acknowledged), given.settle)
             reported = [structs.asdict(one.loss) for one in LossStore(fleet.engine).list()]
-            accounts = {one: _account(fleet, folder, one, publishers, monkey) for one in WITNESSES}
+            accounts = {one: _account(fleet, books, one, publishers, monkey) for one in given.destinations}
+            rest = _rest(fleet, monkey)
         finally:
             witnesses.terminate()
             witnesses.wait()
-    return _summary(given, publishers, monkey, accounts, reported) | {"seconds_to_settle": settled_after}
+    summary = _summary(given, publishers, monkey, accounts, reported, rest)
+    return summary | watch.report() | {"seconds_to_settle": settled_after}
 
 
-def _start_witnesses(folder: Path, seed: int) -> "subprocess.Popen[bytes]":
-    wanted = [f"{name}={kind}:{mood}" for name, (kind, mood) in WITNESSES.items()]
-    return subprocess.Popen([sys.executable, "-m", "tests.chaos.witnesses", str(folder), str(seed), *wanted])
+def _start_witnesses(folder: Path, given: argparse.Namespace) -> "subprocess.Popen[bytes]":
+    wanted = [f"{name}={':'.join(WITNESSES[name])}" for name in given.destinations]
+    words = [sys.executable, "-m", "tests.chaos.witnesses", str(folder), str(given.seed), *wanted]
+    return subprocess.Popen(words)
 
 
 def _integrate(fleet: Fleet, folder: Path) -> None:
@@ -152,19 +189,19 @@ def _integrate(fleet: Fleet, folder: Path) -> None:
         fleet.integrate(url, name, type=kind, **options)
 
 
-def _reign(fleet: Fleet, given: argparse.Namespace) -> tuple[Publishers, Monkey]:
+def _reign(
+    fleet: Fleet, given: argparse.Namespace, servers: WatchedServers | None
+) -> tuple[Publishers, Monkey]:
+    count = given.events or int(given.rate * given.seconds)
     publishers = Publishers(
-        fleet.server.url, seed=given.seed, rate=given.rate, count=int(given.rate * given.seconds)
+        fleet.environment["SIEM_REDIS_URL"], seed=given.seed, rate=given.rate, count=count
     )
-    monkey, over = (
-        _monkey(fleet, given),
-        threading.Event(),
-    )
+    monkey, over = _monkey(fleet, given, servers), threading.Event()
     publishers.start()
     chaos = threading.Thread(target=monkey.run, args=(over, given.pause))
     chaos.start()
     deadline = time.monotonic() + given.seconds
-    while publishers.running() and time.monotonic() < deadline:
+    while (publishers.running() or monkey.kills < given.kills) and time.monotonic() < deadline:
         time.sleep(0.1)
     over.set()
     chaos.join()
@@ -172,14 +209,14 @@ def _reign(fleet: Fleet, given: argparse.Namespace) -> tuple[Publishers, Monkey]
     return publishers, monkey
 
 
-def _monkey(fleet: Fleet, given: argparse.Namespace) -> Monkey:
-    integration_ids = [f"int_{one}" for one in WITNESSES]
+def _monkey(fleet: Fleet, given: argparse.Namespace, servers: WatchedServers | None) -> Monkey:
+    integration_ids = [f"int_{one}" for one in given.destinations]
     if given.sabotage:
         return Monkey(fleet, given.seed, integration_ids, deeds=["kill"], role=VICTIM[given.sabotage])
-    return Monkey(fleet, given.seed, integration_ids, deeds=given.deed)
+    return Monkey(fleet, given.seed, integration_ids, deeds=given.deed, servers=servers)
 
 
-def _settle(fleet: Fleet, acknowledged: int, seconds: float) -> float:
+def _settle(fleet: Fleet, names: Collection[str], acknowledged: int, seconds: float) -> float:
     """Wait until every event is delivered or dead at every integration, or patience ends; return how long.
 
     What only a recorder has yet to take is waited for a while longer: it may have been killed a moment ago.
@@ -190,14 +227,13 @@ def _settle(fleet: Fleet, acknowledged: int, seconds: float) -> float:
     ):
         # A look at a large ledger takes its time.
         time.sleep(max(0.5, acknowledged / 100_000))
-        if _is_settled(fleet, acknowledged):
+        if _is_settled(fleet, [f"int_{name}" for name in names], acknowledged):
             break
     return round(time.monotonic() - started, 1)
 
 
-def _is_settled(fleet: Fleet, acknowledged: int) -> bool:
+def _is_settled(fleet: Fleet, integration_ids: Collection[str], acknowledged: int) -> bool:
     """Whether nothing is under way; what died of an outage is sent again by itself, and seems dead before."""
-    integration_ids = [f"int_{name}" for name in WITNESSES]
     if any(int(fleet.client.hget(f"siem:state:{one}", "backlog_events") or 0) for one in integration_ids):
         return False
     return all_ended(fleet.engine, integration_ids, acknowledged)
@@ -209,6 +245,8 @@ def _account(fleet: Fleet, folder: Path, name: str, publishers: Publishers, monk
     kind, mood = WITNESSES[name]
     expected = publishers.as_cef if kind == "syslog_cef" else publishers.acknowledged
     reasons = {*_EVERYWHERE, *_REASONS.get(mood, ())}
+    if monkey.done["chunk damaged"]:
+        reasons.add("unreadable")
     most = _most_copies(monkey, f"int_{name}")
     lost = _reported_lost(fleet, f"int_{name}")
     return account_for(folder / f"{name}.received", expected, rows, dead, reasons, most, lost, waiting)
@@ -229,15 +267,27 @@ def _most_copies(monkey: Monkey, integration_id: str) -> int:
     return MAX_REQUESTS * lives + monkey.kills + monkey.done["redis frozen"]
 
 
+def _rest(fleet: Fleet, monkey: Monkey) -> dict[str, Any]:
+    """Return what Redis holds now, and what should not be there; counts are judged by a sweep of our own."""
+    found = asdict(sweep_chunks(fleet.client))
+    wrong = {} if monkey.done["chunk damaged"] else {name: count for name, count in found.items() if count}
+    with suppress(AssertionError):
+        wait_until(lambda: not leftovers(fleet.client), "nothing is left in Redis", _PUTTING_AWAY)
+    return {"wrong_counts": wrong, "left_in_redis": leftovers(fleet.client), "keys": all_keys(fleet.client)}
+
+
 def _summary(
     given: argparse.Namespace,
     publishers: Publishers,
     monkey: Monkey,
     accounts: dict[str, Account],
     reported: list[dict[str, Any]],
+    rest: dict[str, Any],
 ) -> dict[str, Any]:
     # Whatever was killed or frozen: only a Redis that was emptied has lost anything.
     unfounded = reported and not monkey.done["redis emptied"]
+    too_few = len(publishers.acknowledged) < given.events or monkey.kills < given.kills
+    faults = sum(account.fault_counts.total() for account in accounts.values())
     received = sum(account.received for account in accounts.values())
     copies = sum(account.copies for account in accounts.values())
     return {
@@ -253,8 +303,10 @@ def _summary(
         "losses": sum(account.losses for account in accounts.values()),
         "not_settled": sum(account.not_settled for account in accounts.values()),
         "reported_missing": sum(account.reported_missing for account in accounts.values()),
-        "faults": sum(account.fault_counts.total() for account in accounts.values()) + bool(unfounded),
+        "too_few": too_few,
+        "faults": faults + sum(map(bool, (unfounded, too_few, rest["wrong_counts"], rest["left_in_redis"]))),
         "integrations": {name: account.report() for name, account in accounts.items()},
+        **rest,
     }
 
 

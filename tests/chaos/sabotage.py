@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fleet import Fleet
-from worker.broker import connection
+from worker.broker import connection, ingress, keys
 from worker.broker.ingress import Ingress, RoutingResult
 from worker.pipeline.recorder import Recorder
 
@@ -87,14 +87,53 @@ def recorder() -> None:
     Recorder.step = step  # type: ignore[assignment, method-assign]  # that is the sabotage
 
 
+def count_lost() -> None:
+    """Count one reference too few to what several integrations share: the last finds no events."""
+    _count_references(lambda count: count - 1)
+
+
+def count_doubled() -> None:
+    """Count each reference twice: nobody takes the events along."""
+    _count_references(lambda count: 2 * count)
+
+
+def payload_deleted() -> None:
+    """Delete shared events with the first entry that goes: the others refer to nothing."""
+    _replace("payloads", "if left == 0 then", "if left >= 0 then")
+
+
+def payload_left() -> None:
+    """Forget to delete shared events with the last entry that refers to them."""
+    _replace("payloads", "if left == 0 then", "if false then")
+
+
+def _count_references(counted: Callable[[int], int]) -> None:
+    whole = ingress.append
+
+    def append(pipeline: Any, *given: Any, **named: Any) -> None:
+        commands = pipeline.command_stack
+        before = len(commands)
+        whole(pipeline, *given, **named)
+        for place in range(before, len(commands)):
+            words, options = commands[place]
+            if words[:2] == ("HINCRBY", keys.CHUNKS):
+                commands[place] = ((*words[:3], counted(int(words[3]))), options)
+
+    ingress.append = append
+
+
+#: How chunks of backlogs that several integrations want may be miscounted: what shows without a kill.
+SHARED = {each.__name__: each for each in (count_lost, count_doubled, payload_deleted, payload_left)}
+
 SABOTAGES: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (settle, outcome, claim, routing, recorder)
+    **{each.__name__: each for each in (settle, outcome, claim, routing, recorder)},
+    **SHARED,
 }
 
 
 #: Whoever must be killed for a break to show; the monkey then does nothing else.
 VICTIM = {"routing": "router", "recorder": "recorder"} | dict.fromkeys(
-    ("settle", "outcome", "claim"), "router"
+    ("settle", "outcome", "claim", *SHARED), "router"
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.oracle import run
+from tests.chaos.oracle import arguments, run
 
 
 @pytest.mark.slow
@@ -18,6 +18,7 @@ def test_nothing_is_lost_whatever_is_killed() -> None:
     assert _faults(found) == {}
     assert found["reported"] == []
     assert found["events"] >= 1_000
+    assert found["shared_chunks"] > 0
     assert sum(found["deeds"].values()) >= 3
 
 
@@ -59,10 +60,11 @@ def test_an_emptied_redis_is_reported_and_never_with_too_much() -> None:
 def _given(
     *, seconds: float, pause: float, deed: Sequence[str] = (), settle: float = 120.0
 ) -> argparse.Namespace:
-    return argparse.Namespace(
-        seed=3, seconds=seconds, rate=200, pause=pause, settle=settle, sabotage="", deed=deed
-    )
+    words = f"--seed 3 --rate 200 --seconds {seconds} --pause {pause} --settle {settle}".split()
+    return arguments([*words, *(word for one in deed for word in ("--deed", one))])
 
 
 def _faults(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: one["faults"] for name, one in found["integrations"].items() if one["faults"]}
+    """Return what is wrong at a destination, and in Redis."""
+    wrong = {name: one["faults"] for name, one in found["integrations"].items() if one["faults"]}
+    return wrong | {name: found[name] for name in ("wrong_counts", "left_in_redis") if found[name]}
