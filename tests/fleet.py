@@ -68,12 +68,17 @@ ROLES = ("router", "recorder", WORKER)
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-    """Wait until the condition holds; return what it gave. Fails with `what` when time is up."""
-    deadline = time.monotonic() + seconds
+    """Wait until the condition holds; return what it gave. Fails with `what` when time is up.
+
+    Looks fifty times a second at first, ten times a second in the end: many looks at a ledger cost as much as
+    what is waited for.
+    """
+    began = time.monotonic()
     while not (found := condition()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
-        time.sleep(0.02)  # polls other processes, which cannot signal this one
+        time.sleep(min(0.1, 0.02 + waited / 50))  # polls other processes, which cannot signal this one
     return found
 
 

@@ -22,6 +22,7 @@ from tests.api.routes import NOTHING
 from worker.api.app import create_app
 
 pytestmark = pytest.mark.slow
+pytest_plugins = ["schemathesis.pytest.plugin"]
 
 CHECKS = [
     not_a_server_error,
