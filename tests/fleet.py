@@ -24,7 +24,7 @@ from tests.embedded_servers import VALKEY, RunningServer, start_server
 from tests.ledger.letters import all_dead_letters
 from tests.ledger.tables import lay_tables
 from tests.procfile import WORKER, commands
-from tests.warm_start import WarmProcess
+from tests.warm_start import Process
 from tests.warm_start import start as start_warm
 from worker.broker import keys
 from worker.broker.connection import redis_client
@@ -115,7 +115,7 @@ class Fleet:
         lay_tables(self.engine)
         self.store = IntegrationStore(self.engine, open_vault(self.settings), AMPLE)
         self.publisher = EventPublisher(self.settings.broker_address())
-        self.processes: dict[str, WarmProcess | subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Process] = {}
         #: What an operator might add to the Procfile's line of a worker: the last of two flags counts.
         self.worker_flags: tuple[str, ...] = ()
         #: The hard and the soft limit on open files of workers that are started from now on, by `ulimit -n`.

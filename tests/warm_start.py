@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 #: Without `worker.celery`, which reads the settings as it is imported.
 _WARM = (
@@ -97,6 +97,10 @@ class WarmProcess:
         self.send_signal(signal.SIGKILL)
 
 
+#: What `start` gives.
+Process: TypeAlias = "WarmProcess | subprocess.Popen[bytes]"
+
+
 class _Server:
     """The process that forks, for this process alone; it ends when this one does."""
 
@@ -132,9 +136,7 @@ def _server() -> _Server:
     return _Server()
 
 
-def start(
-    command: Sequence[str], environment: Mapping[str, str], files: Files
-) -> "WarmProcess | subprocess.Popen[bytes]":
+def start(command: Sequence[str], environment: Mapping[str, str], files: Files) -> Process:
     """Start a command with these files as its input and output, in a session of its own.
 
     It starts cold where it is neither `siem` nor `celery`, where its environment is another one, and for a

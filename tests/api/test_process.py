@@ -4,7 +4,6 @@ import logging
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from tests.cli.running import SIEM, call
 from tests.fleet import Fleet, wait_until
+from tests.warm_start import Process, start
 from worker.api.process import api_process
 from worker.broker.heartbeat import roles_alive
 from worker.model.availability import Dependencies
@@ -20,12 +20,12 @@ from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 
 
 @pytest.fixture
-def served(bare_fleet: Fleet, tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]", Path]]:
+def served(bare_fleet: Fleet, tmp_path: Path) -> Iterator[tuple[str, Process, Path]]:
     """Give the address of `siem api`, its process, and its log."""
     log = tmp_path / "api.log"
-    with log.open("wb") as file:
+    with log.open("wb") as file, Path(os.devnull).open("rb") as nothing:
         environment = {**bare_fleet.environment, "SIEM_API_PORT": "0"}
-        process = subprocess.Popen([SIEM, "api"], env=environment, stdout=file, stderr=file)
+        process = start([SIEM, "api"], environment, (nothing, file, file))
     try:
         found = wait_until(lambda: re.search(r"listening at (\S+)", log.read_text()), "it listens")
         yield found[1], process, log
@@ -34,9 +34,7 @@ def served(bare_fleet: Fleet, tmp_path: Path) -> Iterator[tuple[str, "subprocess
         process.wait()
 
 
-def test_it_serves_and_ends_in_good_order(
-    served: tuple[str, "subprocess.Popen[bytes]", Path], bare_fleet: Fleet
-) -> None:
+def test_it_serves_and_ends_in_good_order(served: tuple[str, Process, Path], bare_fleet: Fleet) -> None:
     """A key that the command line made opens it; SIGTERM ends it with 0, and its log holds no key."""
     url, process, log = served
     made = call(bare_fleet.environment, "api-keys", "create", "--name", "me", "--json").json
@@ -52,7 +50,7 @@ def test_it_serves_and_ends_in_good_order(
     assert "api" not in roles_alive(bare_fleet.client)
 
 
-def test_it_says_whether_it_can_serve_itself(served: tuple[str, "subprocess.Popen[bytes]", Path]) -> None:
+def test_it_says_whether_it_can_serve_itself(served: tuple[str, Process, Path]) -> None:
     """For a balancer: that no router and no worker runs is no reason to send its requests elsewhere."""
     url, _, _ = served
     fleet = httpx.get(f"{url}/readyz", trust_env=False)
@@ -82,9 +80,7 @@ def test_it_cannot_serve_with_neither_redis_nor_the_database() -> None:
     assert states == [None, None, without, None, "it is shutting down"]
 
 
-def test_a_port_in_use_is_named(
-    served: tuple[str, "subprocess.Popen[bytes]", Path], bare_fleet: Fleet
-) -> None:
+def test_a_port_in_use_is_named(served: tuple[str, Process, Path], bare_fleet: Fleet) -> None:
     """Who starts a second one at the same port reads which setting to change."""
     port = served[0].rpartition(":")[2]
     ran = call({**bare_fleet.environment, "SIEM_API_PORT": port}, "api")

@@ -1,6 +1,6 @@
 """Every process of the API tells the same of every counter, and no restart sets one back."""
 
-import subprocess
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from tests.fleet import Fleet, wait_until
 from tests.ledger.entries import outcome
 from tests.ports import free_port
 from tests.procfile import commands
+from tests.warm_start import start as start_warm
 from worker.broker import keys
 from worker.broker.order_queues import REFUSED_MESSAGES
 from worker.ledger.recording import record_entries
@@ -31,9 +32,9 @@ _COUNTED = ("_total", "_count", "_sum", "_bucket")
 def api_of(fleet: Fleet) -> Iterator[str]:
     """Run one more process of the API, and give its address."""
     port = free_port()
-    with (fleet.directory / f"api-{port}.log").open("ab") as log:
+    with (fleet.directory / f"api-{port}.log").open("ab") as log, Path(os.devnull).open("rb") as nothing:
         environment = {**fleet.environment, "SIEM_API_PORT": str(port)}
-        process = subprocess.Popen(commands()["api"], env=environment, stdout=log, stderr=log)
+        process = start_warm(commands()["api"], environment, (nothing, log, log))
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: _answers(url), "the API answers", seconds=100)
