@@ -7,41 +7,41 @@ bytes. An event that cannot be read any more is shown by its id, type and time: 
 
 import msgspec
 
+from worker.destinations.syslog_cef.extension import (
+    LEADS,
+    TooLong,
+    as_json,
+    as_published,
+    delta,
+    digits_of,
+    json_object,
+    lead_of,
+    plain_id,
+    repairs,
+    text,
+)
 from worker.destinations.syslog_cef.mapping import OUTCOMES, CefEventKind
 from worker.destinations.syslog_cef.runs import (
     AGENTS,
     DEEDS,
-    LEADS,
     Deed,
-    TooLong,
     action_in_words,
     agent_in_words,
     policy_in_words,
     score_in_words,
-    written,
 )
 from worker.destinations.syslog_cef.truncation import fitted
-from worker.destinations.syslog_cef.values import (
-    digest,
-    escaped,
-    id_or_digest,
-    json_value,
-    lines,
-    one_line,
-    plain_json,
-    without_controls,
-)
+from worker.destinations.syslog_cef.values import digest, id_or_digest, one_line
 from worker.model.events import QueuedEvent
 from worker.model.untrusted_json import DAMAGED
 
-_COMPACT = -1
-_NO_OBJECT = frozenset({b"null", b"{}"})
-_NUMBER = "0123456789+-.eE"
-
-_EXTERNAL_ID, _LONGEST_SHORT_ID = LEADS["externalId"]
-_PAYLOAD_ID, _LONGEST_ID = LEADS["devicePayloadId"]
-_CS1, (_CFP1, _LONGEST_SCORE) = LEADS["cs1"][0], LEADS["cfp1"]
-_MSG, _LONGEST_SENTENCE = LEADS["msg"]
+_EXTERNAL_ID, _LONGEST_SHORT_ID = lead_of("externalId")
+_PAYLOAD_ID, _LONGEST_ID = lead_of("devicePayloadId")
+_CS1, (_CFP1, _LONGEST_SCORE) = lead_of("cs1")[0], lead_of("cfp1")
+_HASH, _DELTA, _REASON, _REPAIRS = lead_of("cs2"), lead_of("cs4"), lead_of("reason"), lead_of("flexString2")
+_HOLD, _CONTEXT = lead_of("cs5"), lead_of("requestContext")
+_LONGEST_SENTENCE = LEADS["msg"][1]
+_WITH_SCORE = score_in_words("\r").partition("\r")[0].encode()
 
 
 class _Policy(msgspec.Struct, gc=False):
@@ -84,23 +84,22 @@ def facts_of(raw: bytes) -> EventDetails:
 
 
 def cef_message(
-    event: QueuedEvent, facts: EventDetails, deed: Deed, *, header: str, send_src: bool, limit: int
+    event: QueuedEvent, facts: EventDetails, deed: Deed, *, header: bytes, send_src: bool, limit: int
 ) -> bytes:
     """Return the header, which is plain ASCII, and the event in CEF behind it: `limit` bytes at most.
 
     `deed` is that of the event (`deed_of`); `send_src` is whether `src` carries the agent's id. Never raises,
     whatever the event holds.
     """
-    score = _as_published(facts.drift_score)
     try:
-        message = _usual_message(event, facts, deed, score, header, send_src=send_src)
+        message = _usual_message(event, facts, deed, header, send_src=send_src)
     except TooLong:
         pass
     else:
         if len(message) <= limit:
             return message
-    values = _values(event, deed.kind, facts, score, send_src=send_src)
-    return fitted(header + deed.kind.head, deed.name, deed.kind.tail, values, limit)
+    values = _values(event, deed.kind, facts, as_published(facts.drift_score), send_src=send_src)
+    return fitted(header.decode() + deed.kind.head, deed.name, deed.kind.tail, values, limit)
 
 
 def deed_of(event_type: str, facts: EventDetails) -> Deed:
@@ -111,58 +110,53 @@ def deed_of(event_type: str, facts: EventDetails) -> Deed:
 
 
 def _usual_message(
-    event: QueuedEvent, facts: EventDetails, deed: Deed, score: str | None, header: str, *, send_src: bool
+    event: QueuedEvent, facts: EventDetails, deed: Deed, header: bytes, *, send_src: bool
 ) -> bytes:
     """Write every key in the order of `KEYS`. Raises TooLong where one may not be whole."""
     key = send_src, deed.kind.category, facts.tenant_id, facts.agent_id, facts.agent_name
     agent = AGENTS.find(key) or AGENTS.add(key)
     if not (deed.is_usual and agent.is_usual):
         raise TooLong
-    before, between, end = deed.sentence
-    if deed.has_score:
-        between += escaped(without_controls(score_in_words(score)))
-    sentence = before + agent.words + between + end
-    if len(sentence) > _LONGEST_SENTENCE:
+    event_id = plain_id(event.id, _LONGEST_SHORT_ID)
+    score = digits_of(facts.drift_score, _LONGEST_SCORE)
+    says_score = bool(score) and deed.has_score
+    if deed.length + agent.length + (len(_WITH_SCORE) + len(score) if says_score else 0) > _LONGEST_SENTENCE:
         raise TooLong
-    return (
-        f"{header}{deed.title}rt={event.time_ms}{deed.did}{_ids(event.id)}{agent.keys}"
-        f"{_scores(score)}{written('cs2', facts.behavioral_hash)}{deed.policy}"
-        f"{written('cs4', _as_published(facts.behavioral_hash_delta))}"
-        f"{_object('cs5', facts.hold)}{_object('requestContext', facts.context)}"
-        f"{written('reason', facts.reason)}{_MSG}{sentence}{_written_repairs(facts.siem_repaired)}"
-    ).encode("utf-8", "replace")
+    return b"".join(
+        (
+            header,
+            deed.title,
+            b"%d" % event.time_ms,
+            deed.did,
+            _EXTERNAL_ID,
+            event_id,
+            _PAYLOAD_ID,
+            event_id,
+            agent.keys,
+            _CS1 if score else b"",
+            score,
+            _CFP1 if score else b"",
+            score,
+            text(facts.behavioral_hash, _HASH) if facts.behavioral_hash else b"",
+            deed.policy,
+            delta(facts.behavioral_hash_delta, _DELTA) if len(facts.behavioral_hash_delta) else b"",
+            json_object(facts.hold, _HOLD) if len(facts.hold) > len("{}") else b"",
+            json_object(facts.context, _CONTEXT) if len(facts.context) > len("{}") else b"",
+            text(facts.reason, _REASON) if facts.reason else b"",
+            deed.before,
+            agent.words,
+            deed.between,
+            _WITH_SCORE if says_score else b"",
+            score if says_score else b"",
+            deed.end,
+            _repaired(facts.siem_repaired) if len(facts.siem_repaired) else b"",
+        )
+    )
 
 
-def _ids(event_id: str) -> str:
-    """Write the keys that carry the event's id: whole where it fits, else as its digest."""
-    if len(event_id) > _LONGEST_SHORT_ID or event_id != lines(event_id):
-        raise TooLong
-    text = escaped(event_id)
-    return f"{_EXTERNAL_ID}{text}{_PAYLOAD_ID}{text}" if text else ""
-
-
-def _scores(score: str | None) -> str:
-    """Write the keys that carry the score; a text, which no number is, is left to others."""
-    if not score:
-        return ""
-    if len(score) > _LONGEST_SCORE or score.strip(_NUMBER):
-        raise TooLong
-    return f"{_CS1}{score}{_CFP1}{score}"
-
-
-def _object(key: str, raw: msgspec.Raw) -> str:
-    """Write an object of the event as compact JSON."""
-    text = _json(raw)
-    if text is None:
-        return ""
-    lead, most = LEADS[key]
-    if len(text) > most:
-        raise TooLong
-    return lead + escaped(text)
-
-
-def _written_repairs(raw: msgspec.Raw) -> str:
-    return written("flexString2", _repairs(raw)) if len(raw) else ""
+def _repaired(raw: msgspec.Raw) -> bytes:
+    words = repairs(raw)
+    return text(words, _REPAIRS) if words else b""
 
 
 def _values(
@@ -185,44 +179,13 @@ def _values(
         score,
         facts.behavioral_hash,
         None if facts.policy is None else facts.policy.id,
-        _as_published(facts.behavioral_hash_delta),
-        _json(facts.hold),
-        _json(facts.context),
+        as_published(facts.behavioral_hash_delta),
+        as_json(facts.hold),
+        as_json(facts.context),
         facts.reason,
         _sentence(kind, facts, score),
-        _repairs(facts.siem_repaired),
+        repairs(facts.siem_repaired),
     )
-
-
-def _as_published(raw: msgspec.Raw) -> str | None:
-    """Return a number by its own digits, and a string's text; nothing for null, or if there is none."""
-    if len(raw) == 0:
-        return None
-    text = str(raw, "utf-8", "replace")
-    if text.startswith('"'):
-        return msgspec.json.decode(raw, type=str)
-    return None if text == "null" else text
-
-
-def _repairs(raw: msgspec.Raw) -> str | None:
-    """Return what was repaired, separated by commas; `true` for anything else that stands there."""
-    if len(raw) == 0:
-        return None
-    try:
-        return ",".join(msgspec.json.decode(raw, type=list[str]))
-    except msgspec.MsgspecError:
-        return "true"
-
-
-def _json(raw: msgspec.Raw) -> str | None:
-    """Return an object of the event as compact JSON; nothing if it is empty or missing."""
-    if len(raw) <= len("{}"):
-        return None
-    try:
-        compact = msgspec.json.format(raw, indent=_COMPACT)
-    except DAMAGED:
-        return plain_json(str(raw, "utf-8", "replace"))
-    return None if compact in _NO_OBJECT else json_value(compact)
 
 
 def _sentence(kind: CefEventKind, facts: EventDetails, score: str | None) -> str:

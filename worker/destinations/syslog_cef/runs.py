@@ -10,21 +10,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from worker.destinations.syslog_cef.mapping import (
-    ANOMALY,
-    KEYS,
-    LONGEST_NAME,
-    OUTCOMES,
-    CefEventKind,
-    cef_kind,
-)
-from worker.destinations.syslog_cef.values import (
-    escaped,
-    extension_value,
-    header_value,
-    one_line,
-    without_controls,
-)
+from worker.destinations.syslog_cef.extension import LEADS, TooLong, written
+from worker.destinations.syslog_cef.mapping import ANOMALY, LONGEST_NAME, OUTCOMES, CefEventKind, cef_kind
+from worker.destinations.syslog_cef.values import escaped, header_value, one_line, without_controls
 
 #: How many runs of one sort are kept, and how many characters their keys have together at the most. A run
 #: takes a few times what its key takes: all of them stay below some tens of megabytes.
@@ -32,63 +20,47 @@ MOST_RUNS, MOST_CHARACTERS = 4096, 1_000_000
 #: What is longer is not kept at all, so that it drives nothing else out.
 _LONGEST_KEY = 4096
 
-#: What stands before the value of each key, and how many characters the value may have.
-LEADS = {key.name: (key.lead, key.most) for key in KEYS}
-
 _AGENT, _SCORE = "\n", "\r"
 
 _Key = TypeVar("_Key", bound=tuple[Hashable, ...])
 _Run = TypeVar("_Run")
 
 
-class TooLong(Exception):
-    """A value may be too long for its key."""
-
-
-def written(key: str, value: str | None) -> str:
-    """Return the key and its value, escaped; nothing without one: it would be a mistake to some parsers.
-
-    Raises TooLong.
-    """
-    if not value:
-        return ""
-    lead, most = LEADS[key]
-    if len(value) > most:
-        raise TooLong
-    text = extension_value(value)
-    return lead + text if text else ""
-
-
 @dataclass(frozen=True, slots=True)
 class Deed:
     """What was done, and under which policy: of all events that say the same of it.
 
-    `title` is all of the header's fields. `did` and `policy` are written keys; `sentence` are the parts of
-    `msg` before the agent, between agent and score, and behind the score. Where `is_usual` is False, only
+    `title` is all of the header's fields and the first key, up to its value. `did` and `policy` are written
+    keys; `before`, `between` and `end` are the parts of `msg` before the agent (its key included), between
+    agent and score, and behind the score, `length` characters together. Where `is_usual` is False, only
     `kind` and `name` are of use.
     """
 
     kind: CefEventKind
     name: str
     is_usual: bool = False
-    title: str = ""
-    did: str = ""
-    policy: str = ""
-    sentence: tuple[str, str, str] = ("", "", "")
+    title: bytes = b""
+    did: bytes = b""
+    policy: bytes = b""
+    before: bytes = b""
+    between: bytes = b""
+    end: bytes = b""
+    length: int = 0
     #: Whether the sentence says the score.
     has_score: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Who did it: the written keys, and the words for it in `msg`, escaped.
+    """Who did it: the written keys, and the words for it in `msg`, escaped, of `length` characters.
 
     Where `is_usual` is False, neither is of use.
     """
 
     is_usual: bool = False
-    keys: str = ""
-    words: str = ""
+    keys: bytes = b""
+    words: bytes = b""
+    length: int = 0
 
 
 class _Kept(Generic[_Key, _Run]):
@@ -145,10 +117,13 @@ def _deed(key: DeedKey) -> Deed:
         kind,
         name,
         is_usual=True,
-        title=kind.head + header_value(name) + kind.tail,
-        did=did,
-        policy=policy,
-        sentence=(escaped(before), escaped(between), escaped(end)),
+        title=_encoded(kind.head + header_value(name) + kind.tail + LEADS["rt"][0].lstrip()),
+        did=_encoded(did),
+        policy=_encoded(policy),
+        before=_encoded(LEADS["msg"][0] + escaped(before)),
+        between=_encoded(escaped(between)),
+        end=_encoded(escaped(end)),
+        length=sum(len(escaped(part)) for part in (before, between, end)),
         has_score=bool(has_score),
     )
 
@@ -165,8 +140,12 @@ def _agent(key: AgentKey) -> Agent:
         )
     except TooLong:
         return Agent()
-    words = without_controls(agent_in_words(agent_name or agent_id))
-    return Agent(is_usual=True, keys=keys, words=escaped(words))
+    words = escaped(without_controls(agent_in_words(agent_name or agent_id)))
+    return Agent(is_usual=True, keys=_encoded(keys), words=_encoded(words), length=len(words))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _name(kind: CefEventKind, policy_id: str | None, policy_name: str | None) -> str:

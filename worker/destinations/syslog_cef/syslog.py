@@ -24,7 +24,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _LAST_SECOND = 253_402_300_799
 
 #: Writes a header of a priority, a host, a kind of event and a time in milliseconds since 1970 UTC.
-_Header = Callable[[str, str, CefEventKind, int], str]
+_Header = Callable[[str, str, CefEventKind, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +79,26 @@ def framed(messages: Sequence[bytes], *, counts_octets: bool) -> list[bytes]:
     return [message + b"\n" for message in messages]
 
 
-def _rfc3164(zone: dt.tzinfo, priority: str, hostname: str, _kind: CefEventKind, time_ms: int) -> str:
+def _rfc3164(zone: dt.tzinfo, priority: str, hostname: str, _kind: CefEventKind, time_ms: int) -> bytes:
     """Write `<PRI>Mmm dd hh:mm:ss HOST ` (RFC 3164, 4.1)."""
-    return f"{priority}{_bsd_time(time_ms // 1000, zone)} {hostname} "
+    return _bsd_header(priority, time_ms // 1000, zone, hostname)
 
 
-def _rfc5424(priority: str, hostname: str, kind: CefEventKind, time_ms: int) -> str:
+def _rfc5424(priority: str, hostname: str, kind: CefEventKind, time_ms: int) -> bytes:
     """Write `<PRI>1 TIMESTAMP HOST mitrity - MSGID - ` (RFC 5424, 6), the type of the event as MSGID.
 
     The byte order mark that 6.4 asks for is left out: parsers look for `CEF:` at the very beginning.
     """
     second, millisecond = divmod(time_ms, 1000)
     time = f"{_iso_time(second)}.{millisecond:03}Z"
-    return f"{priority}1 {time} {hostname} mitrity - {kind.event_class} - "
+    return f"{priority}1 {time} {hostname} mitrity - {kind.event_class} - ".encode()
 
 
 @lru_cache(maxsize=4096)
+def _bsd_header(priority: str, second: int, zone: dt.tzinfo, hostname: str) -> bytes:
+    return f"{priority}{_bsd_time(second, zone)} {hostname} ".encode()
+
+
 def _bsd_time(second: int, zone: dt.tzinfo) -> str:
     try:
         moment = _moment(second).astimezone(zone)
