@@ -35,7 +35,7 @@ from worker.model.settlement import SHORTAGE_PAUSE
 from worker.pipeline.delivery import DeliveryWorker, Timeouts
 from worker.transports.curl import exchange
 from worker.transports.curl.posts import CurlTransport
-from worker.transports.deadline import Deadline, DeadlineSocket
+from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.syslog import datagrams
 from worker.transports.syslog import stream as syslog_stream
@@ -300,18 +300,23 @@ def test_a_shortage_after_events_without_an_ack_id_uncounts_nothing(monkeypatch:
 def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those before it have gone, and do not go again."""
     batch = attempt_of(EVENTS).batch
-    real = datagrams._put  # noqa: SLF001 - the one place that a datagram leaves by
+    real = datagrams._putting  # noqa: SLF001 - the one place that a datagram leaves by
     sent: list[int] = []
 
-    def refuse_the_fifth(sock: socket.socket, message: bytes, deadline: Deadline) -> None:
-        sent.append(len(message))
-        if len(sent) == 5:
-            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
-        real(sock, message, deadline)
+    def refusing(sock: socket.socket) -> Callable[[bytes], object]:
+        put = real(sock)
+
+        def refuse_the_fifth(message: bytes) -> None:
+            sent.append(len(message))
+            if len(sent) == 5:
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+            put(message)
+
+        return refuse_the_fifth
 
     receiver, options = RECEIVERS["syslog over UDP"]
     with receiver() as running, _delivering(batch, {"url": running.url} | options) as deliver:
-        monkeypatch.setattr(datagrams, "_put", refuse_the_fifth)
+        monkeypatch.setattr(datagrams, "_putting", refusing)
         found = deliver()
 
         assert found.settled == 4

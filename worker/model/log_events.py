@@ -274,7 +274,7 @@ STREAM_FOREIGN_ENTRY = _error(
 )
 SYSLOG_CLOSED_AFTER_SEND = _warning(
     "syslog.closed_after_send",
-    "{peer} closed the connection right after {events} events that counted as sent",
+    "{peer} closed the connection, or refused datagrams, right after {events} events that counted as sent",
 )
 
 TABLE_LOCKED = _warning(

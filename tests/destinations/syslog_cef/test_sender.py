@@ -18,6 +18,7 @@ from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.integrations.integration import parse_integration
 from worker.model.deliveries import Assurance, DeliveryResult, Verdict
 from worker.model.errors import InvalidIntegration
+from worker.transports.syslog import datagrams as syslog_datagrams
 
 ACCEPTED, RETRY, REFUSED = Verdict.ACCEPTED, Verdict.RETRY, Verdict.REFUSED
 
@@ -194,6 +195,27 @@ def test_what_the_pace_leaves_over_comes_back_untried() -> None:
         assert codes(results) == {"out_of_time"}
         assert list(attempt.request_counts) == [1] * sent + [0] * (100 - sent)
         assert len(receiver.wait_for(sent)) == sent
+
+
+def test_datagrams_that_are_refused_late_count_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next batch reports those before it, which counted as sent, and is retried itself."""
+    monkeypatch.setattr(syslog_datagrams, "_look", lambda _sock, _seconds: None)
+    first, second = attempt_of(3, carried=[0, 1, 0]), attempt_of(3)
+    with SyslogUdpReceiver() as gone:
+        pass
+    with syslog_to(gone.url) as sender:
+        # One datagram, for on loopback the second would meet the refusal of the first.
+        first.places = [1]
+        [sent] = sender.send(first, soon())
+        first.settle([1])
+        late, withdrawn = sender.send(second, soon())
+
+    assert sent.verdict == ACCEPTED
+    assert (late.verdict, list(late.places)) == (RETRY, [0, 1, 2])
+    assert withdrawn.withdrawn is not None
+    assert [event.id for event in withdrawn.withdrawn.events] == ["e1"]
+    assert withdrawn.withdrawn.attempts == [2]
+    assert withdrawn.withdrawn.failure.code == "connect_failed"
 
 
 def test_a_message_that_no_datagram_carries_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.fleet import wait_until
 from tests.receivers.syslog import SyslogUdpReceiver
 from tests.transports.syslog.streams import SOON, datagrams_to, messages
 from tests.transports.test_guard import Resolver
+from worker.integrations.syslog_cef import SyslogCef
 from worker.model.errors import AddressRefused, ConnectFailed, DeadlinePassed, NameUnknown
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
@@ -73,15 +75,73 @@ def test_a_closed_port_is_noticed(count: int) -> None:
     )
 
 
-def test_a_refusal_that_comes_late_holds_back_the_next_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket remembers what came in behind the last look: nothing more is poured into a closed port."""
-    monkeypatch.setattr(syslog_datagrams, "_look", lambda _: None)
+def _unseen(_sock: socket.socket, _seconds: float) -> None:
+    """Look away: on loopback a refusal comes at once, and the tests want it late."""
+
+
+def test_a_refusal_that_comes_late_is_about_the_batch_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket remembers it: what counted as sent does so no longer, and no more goes into a closed port."""
+    monkeypatch.setattr(syslog_datagrams, "_look", _unseen)
+    late: list[SentDatagrams] = []
     with SyslogUdpReceiver() as receiver:
         pass
     with datagrams_to(receiver.url) as way:
-        assert way.send(messages(1), SOON).count == 1
+        assert way.send(messages(1), SOON, on_end=late.append).count == 1
         with pytest.raises(ConnectFailed, match="refused the datagrams"):
+            way.send(messages(1), SOON, on_end=late.append)
+
+    assert late == [SentDatagrams(1, frozenset())]
+
+
+def test_a_refusal_behind_the_last_batch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although no batch follows: the socket is watched while it rests."""
+    monkeypatch.setattr(syslog_datagrams, "_look", _unseen)
+    late: list[SentDatagrams] = []
+    with SyslogUdpReceiver() as receiver:
+        pass
+    with datagrams_to(receiver.url) as way:
+        way.send(messages(1), SOON, on_end=late.append)
+        wait_until(lambda: late, "the refusal is reported")
+        with pytest.raises(ConnectFailed):
+            way.send(messages(1), SOON, on_end=late.append)
+
+    assert late == [SentDatagrams(1, frozenset())], "and once only"
+
+
+def test_a_refusal_amid_a_batch_is_about_that_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went out long before has arrived."""
+    monkeypatch.setattr(syslog_datagrams, "_LAST_LOOK", 0.0)
+    late: list[SentDatagrams] = []
+    with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url) as way:
+        way.send(messages(1), SOON, on_end=late.append)
+        receiver.stop()
+        with pytest.raises(ConnectFailed):
+            way.send(messages(100), SOON, on_end=late.append)
+        receiver.start()
+        way.send(messages(1), SOON, on_end=late.append)
+        assert receiver.wait_for(2)
+
+    assert late == []
+
+
+def test_only_the_first_of_many_batches_is_waited_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But all are, for a while, after a refusal."""
+    waits: list[float] = []
+    monkeypatch.setattr(syslog_datagrams, "_look", lambda _sock, seconds: waits.append(seconds))
+    monkeypatch.setattr(syslog_datagrams, "_FOLLOWS", 60.0)
+    with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url) as way:
+        for _ in range(3):
             way.send(messages(1), SOON)
+        assert [bool(seconds) for seconds in waits] == [True, False, False]
+        receiver.stop()
+        with pytest.raises(ConnectFailed):
+            way.send(messages(2), SOON)
+        receiver.start()
+        waits.clear()
+        for _ in range(2):
+            way.send(messages(1), SOON)
+
+    assert [bool(seconds) for seconds in waits] == [True, True]
 
 
 def test_a_receiver_that_comes_back_is_reached() -> None:
@@ -94,6 +154,21 @@ def test_a_receiver_that_comes_back_is_reached() -> None:
         way.send(messages(1, start=1), SOON)
 
         assert receiver.wait_for(1) == messages(1, start=1)
+
+
+def test_a_burst_fits_the_buffer_of_a_receiver_that_does_not_read() -> None:
+    """Whatever the longest message is over UDP: a burst as such loses nothing, only a pace does."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as idle:
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 212_992 // 2)  # which Linux doubles
+        idle.bind(("127.0.0.1", 0))
+        idle.settimeout(SOON)
+        url = f"syslog+udp://127.0.0.1:{idle.getsockname()[1]}"
+        config = SyslogCef.model_validate({"url": url, "max_datagrams_per_second": 1_000_000})
+        burst = messages(syslog_datagrams._LARGEST_BURST, padding=config.message_limit - 20)  # noqa: SLF001 - no setting
+        with datagrams_to(url, max_datagrams_per_second=1_000_000) as way:
+            way.send(burst, SOON)
+
+        assert [idle.recv(65_536) for _ in burst] == burst
 
 
 def test_the_pace_is_kept_by_all_threads_together() -> None:

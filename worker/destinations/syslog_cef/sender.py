@@ -6,11 +6,12 @@ unconfirmed, and goes out again, with the same id. `Assurance` says how far that
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from worker.destinations.batching import RequestLimit
 from worker.destinations.syslog_cef.sending import SyslogDelivery
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
-from worker.destinations.syslog_cef.withdrawals import WithdrawnParts
+from worker.destinations.syslog_cef.withdrawals import REFUSED, WithdrawnParts
 from worker.integrations.syslog_cef import SyslogCef, time_zone
 from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict, Withdrawn
@@ -20,7 +21,7 @@ from worker.model.failures import FailureCode
 from worker.transports.failures import describe
 from worker.transports.guard import Guard
 from worker.transports.syslog.connection import SyslogTarget
-from worker.transports.syslog.datagrams import SyslogDatagrams
+from worker.transports.syslog.datagrams import SentDatagrams, SyslogDatagrams
 from worker.transports.syslog.stream import SyslogStream
 
 _OUT_OF_TIME = Failure(
@@ -79,7 +80,8 @@ class SyslogCefSender:
         places, batch = attempt.places, attempt.batch
         messages = self._format.messages([batch.events[place] for place in places])
         if isinstance(self._way, SyslogDatagrams):
-            return self._send_datagrams(self._way, attempt, messages, deadline)
+            results = self._send_datagrams(self._way, attempt, messages, deadline)
+            return results + self._withdrawn.results(batch)
         frames = framed(messages, counts_octets=self._config.counts_octets)
         sending = SyslogDelivery(self._way, self._limit, self._withdrawn, attempt, deadline)
         results = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
@@ -114,25 +116,37 @@ class SyslogCefSender:
         seconds = min(self._config.timeout_seconds, deadline - time.monotonic())
         if seconds <= 0:
             return _results(attempt.batch, (places, Verdict.RETRY, _OUT_OF_TIME))
-        begun: list[int] = []
+        begun: list[range] = []
+        on_end = partial(self._withdraw, attempt.batch, bytes(attempt.request_counts), places)
         try:
-            handed = way.send(messages, seconds, lambda at: begun.append(places[at]))
+            handed = way.send(messages, seconds, begun.append, on_end)
         except TransportError as error:
             attempt.count(places)
             return _results(attempt.batch, (places, Verdict.RETRY, describe(error)))
         except Exception:  # a shortage or a fault of ours: what may have gone out counts
-            attempt.count(begun)
+            attempt.count(places[at] for burst in begun for at in burst)
             raise
-        tried, late = places[: handed.count], places[handed.count :]
-        attempt.count(tried)
-        refused = [places[at] for at in sorted(handed.too_long)]
-        gone = [place for place in tried if place not in set(refused)]
+        attempt.count(places[: handed.count])
+        gone, refused = _split(places, handed)
         return _results(
             attempt.batch,
             (gone, Verdict.ACCEPTED, None),
             (refused, Verdict.REFUSED, _TOO_LARGE),
-            (late, Verdict.RETRY, describe(handed.lack) if handed.lack else _OUT_OF_TIME),
+            (places[handed.count :], Verdict.RETRY, describe(handed.lack) if handed.lack else _OUT_OF_TIME),
         )
+
+    def _withdraw(self, batch: Batch, counts: bytes, places: Sequence[int], handed: SentDatagrams) -> None:
+        gone, _ = _split(places, handed)
+        self._withdrawn.add(batch, counts, gone, REFUSED)
+
+
+def _split(places: Sequence[int], handed: SentDatagrams) -> tuple[Sequence[int], Sequence[int]]:
+    """Return which events went to the network, and which are too long for it."""
+    tried = places[: handed.count]
+    if not handed.too_long:
+        return tried, ()
+    gone = [place for at, place in enumerate(tried) if at not in handed.too_long]
+    return gone, [places[at] for at in sorted(handed.too_long)]
 
 
 def _results(batch: Batch, *parts: tuple[Sequence[int], Verdict, Failure | None]) -> list[DeliveryResult]:

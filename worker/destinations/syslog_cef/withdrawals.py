@@ -25,10 +25,15 @@ log = logging.getLogger(__name__)
 WRITTEN_AFTER = 5.0
 
 
-_NOT_KEPT = Failure(
+NOT_KEPT = Failure(
     FailureCode.CLOSED_UNCONFIRMED,
     "the receiver closed the connection just behind these events, which counted as sent until then",
     "if it lasts, look into the receiver's log: it may refuse one of these messages for its length",
+)
+REFUSED = Failure(
+    FailureCode.CONNECT_FAILED,
+    "the receiver's system refused datagrams just behind these events, which counted as sent until then",
+    "see that the receiver runs: nothing listened on that UDP port",
 )
 
 
@@ -56,9 +61,13 @@ class WithdrawnParts:
 
     def of(self, attempt: DeliveryAttempt, part: Sequence[int]) -> Callable[[], None]:
         """Return what is to be called when the receiver hangs up just behind this part."""
-        events = [attempt.batch.events[place] for place in part]
-        attempts = [attempt.request_counts[place] + 1 for place in part]
-        return partial(self._add, Withdrawn(events, attempts, _NOT_KEPT), attempt.batch)
+        return partial(self.add, attempt.batch, bytes(attempt.request_counts), part, NOT_KEPT)
+
+    def add(self, batch: Batch, counts: bytes, part: Sequence[int], failure: Failure) -> None:
+        """Take these back, of which so many requests (`counts`, by place) had carried each before."""
+        events = [batch.events[place] for place in part]
+        attempts = [counts[place] + 1 for place in part]
+        self._add(Withdrawn(events, attempts, failure), batch)
 
     def results(self, batch: Batch) -> list[DeliveryResult]:
         """Return what is to be reported with this batch, once; what is of that batch itself comes later.

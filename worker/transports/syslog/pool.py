@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
@@ -119,6 +120,11 @@ class EndWatch:
         with self._lock:
             self._watched.pop(connection, None)
 
+    def recall(self, connection: Watched) -> Callable[[], None]:
+        """Watch it no longer, for it is used again; return what reports an end all the same."""
+        sent = self._taken_off(connection)
+        return partial(_tell, sent)
+
     def end(self, connection: Watched, sending: object = None) -> None:
         """Hear that it ended before this sending could use it.
 
@@ -171,6 +177,10 @@ class EndWatch:
                 retired += [connection] if watch.is_retired else []
                 del self._watched[connection]
         return ended
+
+
+#: Of all senders of this process.
+ENDS = EndWatch()
 
 
 def _is_young(connection: Watched) -> bool:

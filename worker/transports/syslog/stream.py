@@ -21,7 +21,7 @@ from worker.transports.deadline import Deadline, within
 from worker.transports.guard import Guard
 from worker.transports.syslog.connection import SyslogConnection, SyslogTarget
 from worker.transports.syslog.flow_control import StallTimeout, Window
-from worker.transports.syslog.pool import EndWatch, Pool
+from worker.transports.syslog.pool import ENDS, Pool
 from worker.transports.tls import client_context
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,6 @@ _CONNECTS, _SHORTEST_MOMENT, _LONGEST_MOMENT = 3, 0.1, 1.0
 _WARY = 300.0
 #: How many batches a receiver must confirm before it gets less than the longest moment.
 _CONFIRMED_BEFORE_TRUSTED = 3
-
-_ENDS = EndWatch()
 
 
 class SyslogStream:
@@ -96,14 +94,14 @@ class SyslogStream:
             except BaseException as error:
                 self._note(error, connection, waiting)
                 if _is_end(error) and not is_suspect:
-                    _ENDS.end_in_use(connection, sending)
-                _ENDS.release(connection)
+                    ENDS.end_in_use(connection, sending)
+                ENDS.release(connection)
                 connection.close()
                 raise
         if self._confirms:
             connection.close()
             return Assurance.RECEIVED
-        _ENDS.follow(connection, functools.partial(self._ended_behind, len(frames), on_end), sending)
+        ENDS.follow(connection, functools.partial(self._ended_behind, len(frames), on_end), sending)
         self._pool.give_back(connection)
         return Assurance.SENT
 
@@ -112,7 +110,7 @@ class SyslogStream:
         connection = self._pool.take()
         if connection is None:
             return None
-        _ENDS.release(connection)
+        ENDS.release(connection)
         try:
             connection.see_open(seconds)
         except TransportError as error:
@@ -124,7 +122,7 @@ class SyslogStream:
     def hang_up(self, seconds: float) -> None:
         """Close the connections that are idle; give the receiver so long to end its side of each."""
         while (connection := self._pool.take()) is not None:
-            _ENDS.release(connection)
+            ENDS.release(connection)
             connection.close(notice=seconds)
 
     def close(self) -> None:
@@ -171,12 +169,12 @@ class SyslogStream:
     def _take(self, deadline: Deadline, sending: object) -> SyslogConnection:
         while (connection := self._pool.take()) is not None:
             if not _is_usable(connection):
-                _ENDS.end(connection, sending)
+                ENDS.end(connection, sending)
                 connection.close()
             elif connection.lifetime.is_over():
-                _ENDS.retire(connection)
+                ENDS.retire(connection)
             else:
-                _ENDS.use(connection)
+                ENDS.use(connection)
                 return connection
         return self._connect(deadline)
 
@@ -211,7 +209,7 @@ class SyslogStream:
 
 def watch_to_the_end() -> None:
     """Wait for what the last batches of this process bring about: 4 s, and only if they are that young."""
-    _ENDS.wait_until_over()
+    ENDS.wait_until_over()
 
 
 def _is_end(error: BaseException) -> bool:
