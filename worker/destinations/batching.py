@@ -49,6 +49,8 @@ class RequestLimit:
 
         An event that is larger than the limit goes alone.
         """
+        if 0 < len(places) <= self._events and sum(map(sizes.__getitem__, places)) <= self._bytes:
+            return [places]
         parts: list[Sequence[int]] = []
         start = size = 0
         for at, place in enumerate(places):
@@ -173,7 +175,11 @@ class BatchPlan:
         return waiting
 
     def _runs(self, places: Sequence[int]) -> Iterator[Sequence[int]]:
-        for _, run in groupby(places, key=self._attempt.request_counts.__getitem__):
+        count_of = self._attempt.request_counts.__getitem__
+        if len(set(map(count_of, places))) == 1:
+            yield places
+            return
+        for _, run in groupby(places, key=count_of):
             yield list(run)
 
     def _isolated(self, places: Sequence[int], whole: int) -> list[Sequence[int]]:

@@ -76,7 +76,8 @@ class DeliveryAttempt:
         """Count a request that carries these events; from just before its first byte may go out."""
         counts = self.request_counts
         for place in places:
-            counts[place] = min(counts[place] + 1, SETTLED - 1)
+            if counts[place] < SETTLED - 1:
+                counts[place] += 1
 
     def count_unsent(self) -> None:
         """Count a request for what none has carried: one may have been sent."""

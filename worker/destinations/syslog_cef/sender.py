@@ -78,7 +78,7 @@ class SyslogCefSender:
     def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
         """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
         places, batch = attempt.places, attempt.batch
-        messages = self._format.messages([batch.events[place] for place in places])
+        messages = self._format.messages(list(map(batch.events.__getitem__, places)))
         if isinstance(self._way, SyslogDatagrams):
             results = self._send_datagrams(self._way, attempt, messages, deadline)
             return results + self._withdrawn.results(batch)

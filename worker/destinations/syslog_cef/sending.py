@@ -70,7 +70,7 @@ class SyslogDelivery:
         """
         self._frames = frames
         self._patience = patience
-        sizes = {place: len(frame) for place, frame in frames.items()}
+        sizes = dict(zip(frames, map(len, frames.values()), strict=True))
         self._plan = BatchPlan(self._attempt, self._limit, sizes)
         self._queue(list(frames))
         while self._plan:
@@ -87,7 +87,7 @@ class SyslogDelivery:
         if seconds <= self._longest:
             self._give_up(part, _OUT_OF_TIME)
             return
-        frames = [self._frames[place] for place in part]
+        frames = list(map(self._frames.__getitem__, part))
         began, begun = time.monotonic(), list[int]()
         try:
             on_end = self._withdrawn.of(self._attempt, part)

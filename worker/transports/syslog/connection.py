@@ -12,10 +12,12 @@ import select
 import socket
 import ssl
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import accumulate
 
 from worker.integrations import TlsOptions
 from worker.model.errors import ClosedBehindBatch, ConnectionLost, DeadlinePassed, TransportError, Unconfirmed
@@ -256,14 +258,12 @@ class SyslogConnection:
 
 def _pieces(frames: Sequence[bytes], outflow: Outflow) -> Iterator[tuple[int, bytes]]:
     """Put frames together to pieces of about the size that suits the receiver; each with their number."""
-    at = 0
+    ends = list(accumulate(map(len, frames)))
+    at = size = 0
     while at < len(frames):
-        end, size = at, 0
-        while end < len(frames) and (end == at or size + len(frames[end]) <= outflow.piece):
-            size += len(frames[end])
-            end += 1
+        end = max(at + 1, bisect_right(ends, size + outflow.piece, at))
         yield end - at, b"".join(frames[at:end])
-        at = end
+        at, size = end, ends[end - 1]
 
 
 def _wait_to_read(sock: socket.socket, seconds: float) -> bool:
