@@ -1,7 +1,5 @@
 """What tests ask of a ledger's tables, and the quick way to have them."""
 
-import atexit
-import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -20,19 +18,17 @@ def lay_tables(engine: Engine) -> None:
     """
     file = Path(engine.url.database or "")
     if engine.dialect.name == "sqlite" and not file.stat().st_size:
-        shutil.copyfile(_file_with_tables(), file)
+        file.write_bytes(_file_with_tables())
     upgrade_tables(engine)
 
 
 @cache
-def _file_with_tables() -> Path:
-    """Make a file with the tables, which this process leaves as it ends."""
-    folder = Path(tempfile.mkdtemp(prefix="siem-tables-"))
-    atexit.register(shutil.rmtree, folder)
-    engine = open_ledger(f"sqlite:///{folder / 'ledger.sqlite3'}")
-    upgrade_tables(engine)
-    engine.dispose()
-    return folder / "ledger.sqlite3"
+def _file_with_tables() -> bytes:
+    with tempfile.TemporaryDirectory(prefix="siem-tables-") as folder:
+        engine = open_ledger(f"sqlite:///{folder}/ledger.sqlite3")
+        upgrade_tables(engine)
+        engine.dispose()
+        return Path(folder, "ledger.sqlite3").read_bytes()
 
 
 def is_current(engine: Engine) -> bool:
