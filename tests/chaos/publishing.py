@@ -13,7 +13,6 @@ from worker.model.events import QueuedEvent
 from worker.publisher import EventPublisher
 from worker.samples import sample_lines
 
-_BATCH = 50
 _CEF = SyslogCefFormat.of(facility="local0", header="rfc3164", hostname="mitrity", send_src=True, limit=8000)
 
 
@@ -23,8 +22,11 @@ class Publishers:
     For each event, `acknowledged` has the SHA-256 of its payload, and `as_cef` that of its CEF message.
     """
 
-    def __init__(self, url: str, *, seed: int, rate: int, count: int, threads: int = 2) -> None:
-        """Publish `count` events at `rate` a second in all."""
+    def __init__(
+        self, url: str, *, seed: int, rate: int, count: int, batch: int = 50, threads: int = 2
+    ) -> None:
+        """Publish `count` events at `rate` a second in all, so many at once in each thread."""
+        self._batch = batch
         self.acknowledged: dict[str, bytes] = {}
         self.as_cef: dict[str, bytes] = {}
         self._lock = threading.Lock()
@@ -54,7 +56,7 @@ class Publishers:
     def _run(self, url: str, run: str, rate: float, count: int) -> None:
         started, sent = time.monotonic(), 0
         with EventPublisher(url) as publisher:
-            for batch in _batches(run, count):
+            for batch in _batches(run, count, self._batch):
                 self._publish(publisher, batch)
                 sent += len(batch)
                 if self._over.wait(max(0.0, started + sent / rate - time.monotonic())):
@@ -92,7 +94,7 @@ def cef_of(line: bytes) -> bytes:
     return message
 
 
-def _batches(run: str, count: int) -> Iterator[list[bytes]]:
+def _batches(run: str, count: int, size: int) -> Iterator[list[bytes]]:
     lines = sample_lines(count, run=run)
-    while batch := list(islice(lines, _BATCH)):
+    while batch := list(islice(lines, size)):
         yield batch
