@@ -85,6 +85,8 @@ def _libcurl(guard: Guard, ca: trustme.CA, *, encrypts: bool, http2: bool) -> It
         _endpoints(ca, encrypts=encrypts, http2=http2) as (url, counts),
         posting(guard, url, _trusting(ca)) as many,
     ):
+        # As behind a first answer, by which it is learned what is spoken in TLS.
+        many.dialect.learn(is_shared=http2)
         yield lambda: post(many), counts
 
 

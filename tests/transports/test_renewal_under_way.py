@@ -22,7 +22,7 @@ from worker.integrations import TlsOptions
 from worker.model.errors import AddressRefused
 from worker.transports import http_adapter
 from worker.transports.curl import connections as curl_kept
-from worker.transports.curl.exchange import CurlResponse
+from worker.transports.curl.answer import CurlResponse
 from worker.transports.guard import Guard
 from worker.transports.http import HttpTransport
 from worker.transports.syslog import pool as syslog_pool

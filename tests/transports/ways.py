@@ -11,7 +11,7 @@ import pytest
 from tests.transports.curl.flights import post, posting
 from worker.integrations import TlsOptions
 from worker.model.errors import TlsFailed
-from worker.transports.curl.exchange import CurlResponse
+from worker.transports.curl.answer import CurlResponse
 from worker.transports.curl.posts import CurlTransport
 from worker.transports.guard import Guard
 from worker.transports.http import HttpReply, HttpTransport

@@ -157,7 +157,7 @@ class BatchPlan:
 
     def is_repeated(self, places: Sequence[int]) -> bool:
         """Whether any of these may have arrived with an earlier request of this sending."""
-        return not self._repeated.isdisjoint(places)
+        return bool(self._repeated) and not self._repeated.isdisjoint(places)
 
     def by_repeated(self, places: Sequence[int]) -> tuple[list[int], list[int]]:
         """Return which of these may have arrived with an earlier request, and the others."""

@@ -153,7 +153,7 @@ class HttpTransport:
         return inquiry.refusal(seconds) or fault
 
 
-def request_head(method: str, url: str, headers: Mapping[str, str], body: bytes) -> bytes:
+def request_head(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
     """Return request line and headers as they would go over the wire, with the empty line behind them.
 
     Dials nothing. Raises InvalidIntegration, as sending the request would.

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from worker.integrations import TlsOptions
 from worker.model.errors import TransportError
+from worker.transports.curl.answer import CurlResponse
 from worker.transports.curl.client import ManyHttp
-from worker.transports.curl.exchange import CurlResponse
 from worker.transports.curl.flight import Flight
 from worker.transports.guard import Guard
 

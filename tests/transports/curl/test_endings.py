@@ -14,8 +14,8 @@ from tests.transports.endpoint import Endpoint
 from tests.transports.http2 import Http2, Replies, offering_http2
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed, KeptConnectionLost, NotProcessed
+from worker.transports.curl.answer import CurlResponse
 from worker.transports.curl.client import ManyHttp
-from worker.transports.curl.exchange import CurlResponse
 from worker.transports.curl.flight import MOST_REFUSALS, Flight
 from worker.transports.guard import Guard
 

@@ -9,7 +9,7 @@ from tests.transports.endpoint import Endpoint, answers
 from tests.transports.http2 import Http2, leaving_first, offering_http2
 from worker.integrations import TlsOptions
 from worker.model.errors import ConnectionLost, DeadlinePassed
-from worker.transports.curl.exchange import CurlResponse
+from worker.transports.curl.answer import CurlResponse
 from worker.transports.curl.flight import Flight
 from worker.transports.guard import Guard
 

@@ -72,7 +72,7 @@ def test_libcurl_dials_what_the_guard_found(guard: Guard, monkeypatch: pytest.Mo
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
     with Endpoint(answers()) as endpoint, posting(guard, endpoint.url(host)) as many:
         assert post(many).status == 200
-        assert f"Host: {host.lower()}:{endpoint.port}".encode() in endpoint.requests[0]
+        assert f"Host: siem.example.com:{endpoint.port}\r\n".encode() in endpoint.requests[0]
 
 
 def test_a_name_that_moved_is_followed_at_the_next_connection(

@@ -12,13 +12,14 @@ more at once. It may have been processed, so it counts among the four, but it is
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import msgspec
 
 from worker.destinations.batching import IF_UNSENT, WITH_THREE_LEFT, BatchPlan, RequestLimit
 from worker.destinations.webhook.format import MASK, WebhookFormat
 from worker.destinations.webhook.redaction import webhook_secrets
-from worker.destinations.webhook.verdict import WebhookMeaning, WebhookVerdict, response_verdict
+from worker.destinations.webhook.verdict import SUCCESSES, WebhookMeaning, WebhookVerdict, response_verdict
 from worker.integrations.secrets import masked_url
 from worker.integrations.webhook import Webhook
 from worker.model.batches import DeliveryAttempt
@@ -26,6 +27,7 @@ from worker.model.deliveries import DeliveryResult, Failure, Verdict
 from worker.model.errors import KeptConnectionLost
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
+from worker.transports.curl.answer import CurlResponse
 from worker.transports.curl.client import ManyHttp
 from worker.transports.curl.flight import Flight
 from worker.transports.guard import Guard
@@ -53,21 +55,33 @@ class ResultKey:
     not_accepted: bool | None = None
 
 
+@lru_cache
+def accepted_key(status: int) -> ResultKey:
+    """Return what those have in common that were accepted with this status."""
+    return ResultKey(Verdict.ACCEPTED, http_status=status)
+
+
 class ResultCollector:
     """Gathers the results of one sending."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._open: dict[ResultKey, _Group] = {}
+        #: What was added last, which most of what follows is like: to look it up costs more than all else.
+        self._last: tuple[ResultKey, _Group] | None = None
         self._results: list[DeliveryResult] = []
 
     def add(self, places: Sequence[int], reason: ResultKey, elapsed_ms: int) -> None:
         """Add a result for these places; `elapsed_ms` never goes back."""
-        group = self._open.get(reason)
+        if self._last is not None and self._last[0] is reason:
+            group: _Group | None = self._last[1]
+        else:
+            group = self._open.get(reason)
         if group is None or elapsed_ms > group.first_ms * (1 + _CLOSE_SHARE) + _CLOSE_MS:
             if group is not None:
                 self._close(reason, group)
             group = self._open[reason] = _Group(elapsed_ms, elapsed_ms)
+        self._last = reason, group
         group.places.extend(places)
         group.last_ms = elapsed_ms
 
@@ -76,6 +90,7 @@ class ResultCollector:
         for reason, group in self._open.items():
             self._close(reason, group)
         self._open.clear()
+        self._last = None
         return self._results
 
     def _close(self, reason: ResultKey, group: _Group) -> None:
@@ -128,30 +143,33 @@ class WebhookDelivery:
             landed = flight.landed(_LOOK_UP)
             elapsed_ms = self._batch.elapsed_ms()
             for part, outcome in landed:
-                is_cut_off = isinstance(outcome, KeptConnectionLost) and self._why_stopped is None
-                if not (is_cut_off and self._plan.repeat(part)):
-                    self._take(part, response_verdict(outcome, self._secrets), elapsed_ms)
+                if isinstance(outcome, CurlResponse) and outcome.status in SUCCESSES:
+                    self._failures = 0
+                    self._results.add(part, accepted_key(outcome.status), elapsed_ms)
+                elif not (self._is_cut_off(outcome) and self._plan.repeat(part)):
+                    self._take(part, response_verdict(outcome, self._secrets))
         return self._results.results()
 
     def _start(self, flight: Flight, timeout: float, deadline: float) -> None:
-        while self._plan and flight.has_room:
+        plan, events = self._plan, self._batch.events
+        while plan and flight.has_room:
             left = deadline - time.monotonic()
             if left <= 0:
                 self._stop(WebhookVerdict(WebhookMeaning.RETRY, _OUT_OF_TIME))
                 return
-            part = self._plan.next_part()
-            headers, body = self._format.request([self._batch.events[place] for place in part])
-            is_repeat = self._plan.is_repeated(part)
-            flight.start(part, headers, body, min(timeout, left), dials=is_repeat)
+            part = plan.next_part()
+            headers, body = self._format.request([events[place] for place in part])
+            is_repeat = plan.is_repeated(part)
+            flight.start(part, headers, body, min(left, timeout), dials=is_repeat)
             # Nothing of it goes out before the flight is asked what has landed.
-            self._plan.count(part)
+            plan.count(part)
 
-    def _take(self, part: Sequence[int], verdict: WebhookVerdict, elapsed_ms: int) -> None:
+    def _is_cut_off(self, outcome: object) -> bool:
+        return isinstance(outcome, KeptConnectionLost) and self._why_stopped is None
+
+    def _take(self, part: Sequence[int], verdict: WebhookVerdict) -> None:
         meaning = verdict.meaning
-        if meaning is WebhookMeaning.ACCEPTED:
-            self._failures = 0
-            self._results.add(part, ResultKey(Verdict.ACCEPTED, http_status=verdict.http_status), elapsed_ms)
-        elif meaning is WebhookMeaning.REFUSED and len(part) > 1:
+        if meaning is WebhookMeaning.REFUSED and len(part) > 1:
             self._split(part, verdict)
         elif meaning is WebhookMeaning.REFUSED:
             self._failures = 0

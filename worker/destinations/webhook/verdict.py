@@ -13,7 +13,7 @@ from worker.destinations.webhook.redaction import response_excerpt
 from worker.model.deliveries import Failure
 from worker.model.errors import TransportError
 from worker.model.failures import FailureCode
-from worker.transports.curl.exchange import CurlResponse
+from worker.transports.curl.answer import CurlResponse
 from worker.transports.failures import certificate_refusal, describe
 
 
@@ -47,7 +47,8 @@ class WebhookVerdict:
         return self.failure is not None and self.failure.code == FailureCode.OUT_OF_RESOURCES
 
 
-_SUCCESSES = range(200, 300)
+#: Statuses by which what was sent is accepted.
+SUCCESSES = range(200, 300)
 _GONE = 410
 _TOO_MANY = 429
 _UNAVAILABLE = 503
@@ -86,7 +87,7 @@ def response_verdict(outcome: CurlResponse | TransportError, secrets: Sequence[s
     """Judge what came of a request; what the endpoint said is shown without these secrets."""
     if isinstance(outcome, TransportError):
         return WebhookVerdict(WebhookMeaning.RETRY, describe(outcome))
-    if outcome.status in _SUCCESSES:
+    if outcome.status in SUCCESSES:
         return _accepted(outcome.status)
     if (refusal := certificate_refusal(outcome.status, outcome.body)) is not None:
         return WebhookVerdict(WebhookMeaning.RETRY, refusal, None, outcome.status)
@@ -100,7 +101,7 @@ def _accepted(status: int) -> WebhookVerdict:
 
 def webhook_verdict(status: int, words: str, retry_after: float | None) -> WebhookVerdict:
     """Judge a reply by its status; `words` are what it said, and are public."""
-    if status in _SUCCESSES:
+    if status in SUCCESSES:
         return _accepted(status)
     said = f"HTTP {status}: {words}" if words else f"HTTP {status}"
     if status in _BUSY or status >= 500:  # noqa: PLR2004 - the 5xx class of RFC 9110

@@ -21,7 +21,7 @@ from requests.structures import CaseInsensitiveDict
 
 from worker.integrations import TlsOptions
 from worker.transports.budget import LONGEST_IDLE
-from worker.transports.curl.flight import Flight
+from worker.transports.curl.many import ManyFlight
 from worker.transports.curl.pool import FlightPool
 from worker.transports.curl.route import Dialect, Route
 from worker.transports.guard import Guard, Renewal
@@ -142,10 +142,13 @@ class ManyHttp:
             options=request_options(self._url, tls),
             dialect=Dialect(is_shared=None if encrypts else False),
             tls=TlsInquiry(guard, tls, parts.hostname or "", parts.port or 443) if encrypts else None,
+            head=request_head("POST", self._url, self._headers, None).removesuffix(b"\r\n"),
         )
-        self._pool = FlightPool(self._route, guard, connections, Flight)
+        #: What is spoken there, as far as that is known.
+        self.dialect = self._route.dialect
+        self._pool = FlightPool(self._route, guard, connections, ManyFlight)
 
-    def flight(self, seconds: float) -> contextlib.AbstractContextManager[Flight]:
+    def flight(self, seconds: float) -> contextlib.AbstractContextManager[ManyFlight]:
         """Lend a flight; see `FlightPool.flight`."""
         return self._pool.flight(seconds)
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import pycurl
 
+from worker.transports.budget import BUDGET
+from worker.transports.dialer import Address
 from worker.transports.guard import Guard, Lifetime
 
 #: What libcurl says of a certificate are names and values.
@@ -102,6 +104,24 @@ class KeptConnections:
         return bool(poll.poll(0))
 
 
+class Renewing:
+    """Whether one connection has had its time, which is looked at four times a second at most."""
+
+    __slots__ = ("_lifetime", "next_look")
+
+    def __init__(self, lifetime: Lifetime) -> None:
+        """Look at the first use; zero as `next_look` has it looked at again."""
+        self._lifetime = lifetime
+        self.next_look = 0.0
+
+    def is_over(self, now: float) -> bool:
+        """Whether the connection is too old, or leads where the name does no longer; `now` is monotonic."""
+        if now < self.next_look:
+            return False
+        self.next_look = now + _LOOK_AGAIN
+        return self._lifetime.is_over(waits=False)
+
+
 def _own_port(descriptor: int) -> int | None:
     """Return the port at our end, or None if libcurl has closed the descriptor again."""
     try:
@@ -134,3 +154,22 @@ def note_certificate(easy: Any, guard: Guard) -> None:
         ends = dict(entry for entry in certificate if len(entry) == _PAIR).get(b"Expire date", b"")
         with suppress(ValueError):
             guard.note_certificate(ssl.cert_time_to_seconds(ends.decode()))
+
+
+def in_brackets(addresses: Sequence[Address]) -> str:
+    """Write addresses as libcurl wants them behind the name that they are those of."""
+    return ",".join(f"[{one.ip}]" if ":" in one.ip else one.ip for one in addresses)
+
+
+def open_multi(connections: int) -> Any:
+    """Return a multi handle that keeps so many connections; `close_multi` closes it."""
+    multi = pycurl.CurlMulti()
+    BUDGET.count_flights(1)
+    multi.setopt(pycurl.M_MAXCONNECTS, connections)
+    return multi
+
+
+def close_multi(multi: Any) -> None:
+    """Close a multi handle with its connections."""
+    multi.close()
+    BUDGET.count_flights(-1)

@@ -10,7 +10,6 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import takewhile
 from typing import Any
@@ -19,30 +18,16 @@ import pycurl
 
 from worker.model.errors import TransportError
 from worker.transports.budget import BUDGET
+from worker.transports.curl.answer import LONGEST_BODY, CurlResponse
 from worker.transports.curl.connections import Ends, KeptConnections, is_connected, note_certificate
 from worker.transports.curl.route import Route
 from worker.transports.dialer import TCP_OPTIONS, Address
 from worker.transports.guard import Guard
 from worker.transports.http_response import MOST_BODY
 
-#: A body up to this long, in bytes, is read to its end although its end is thrown away: that costs less
-#: than another connection. A longer one costs its connection.
-_LONGEST_BODY = 200_000
 _FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
 #: How libcurl names this error code of RFC 9113, section 7.
 _HTTP_1_1_REQUIRED = b"HTTP_1_1_REQUIRED"
-
-
-@dataclass(frozen=True, slots=True)
-class CurlResponse:
-    """What the other side answered: its status, the first 20 000 bytes of the body, its Retry-After.
-
-    `retry_after` is in seconds, whichever form it had, and None for none or for zero.
-    """
-
-    status: int
-    body: bytes
-    retry_after: float | None
 
 
 class Exchange:
@@ -136,6 +121,11 @@ class Exchange:
         return True
 
     @property
+    def has_begun(self) -> bool:
+        """Whether anything of an answer has come."""
+        return bool(self.easy.getinfo(pycurl.HEADER_SIZE))
+
+    @property
     def has_no_word(self) -> bool:
         """Whether its connection, which was made for it, has brought nothing of an answer."""
         return bool(self._opened) and not self.easy.getinfo(pycurl.RESPONSE_CODE) and not self._received
@@ -152,7 +142,7 @@ class Exchange:
     @property
     def was_cut(self) -> bool:
         """Whether we have ended it ourselves, because of the length of the answer."""
-        return self._received > _LONGEST_BODY
+        return self._received > LONGEST_BODY
 
     @property
     def was_kept(self) -> bool:

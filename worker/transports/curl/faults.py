@@ -28,8 +28,9 @@ from worker.model.errors import (
 from worker.model.log_events import HTTP_NOT_STARTED, HTTP_UNEXPECTED_END
 from worker.model.outages import Resource
 from worker.transports.budget import BUDGET
+from worker.transports.curl.answer import CurlResponse
 from worker.transports.curl.endings import BAD_HTTP2, Ending
-from worker.transports.curl.exchange import CurlResponse, Exchange
+from worker.transports.curl.exchange import Exchange
 from worker.transports.dialer import failure, reason_for
 from worker.transports.shortages import out_of, short_of_descriptors, shortage
 from worker.transports.tls_failures import handshake_failure
@@ -51,6 +52,7 @@ _HALF_WAY = "broke off its answer half-way"
 _NO_ANSWER = "closed the connection without an answer"
 _BAD_HTTP2 = "broke the rules of HTTP/2"
 _RESET = "reset the connection"
+_RESETS = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED)
 #: Of curl/curl.h: pycurl names neither.
 _HTTP2_STREAM, _TOO_LARGE = 92, 100
 
@@ -71,9 +73,12 @@ _WORDS = {
 def answered(exchange: Exchange) -> CurlResponse | TransportError:
     """Return the answer; a fault if it is no final one (RFC 9110, section 15.2)."""
     answer = exchange.answer()
-    if answer.status >= _FIRST_FINAL:
-        return answer
-    return ConnectionLost(f"{exchange.route.peer} gave no final answer, only {answer.status}")
+    return answer if answer.status >= _FIRST_FINAL else not_final(exchange.route.peer, answer.status)
+
+
+def not_final(peer: str, status: int) -> ConnectionLost:
+    """Report that an interim status came in place of the final one."""
+    return ConnectionLost(f"{peer} gave no final answer, only {status}")
 
 
 def ended(exchange: Exchange, ending: Ending, code: int, words: str) -> TransportError:
@@ -130,11 +135,33 @@ def _too_late(exchange: Exchange, words: str) -> DeadlinePassed:
     if words.startswith(BAD_HTTP2):
         # libcurl waits for an answer all the same.
         return DeadlinePassed(f"{route.peer} {_BAD_HTTP2}{_named(_HTTP2_ERROR, words)}, and gave no answer")
-    undone = "answer in full"
-    if exchange.uploaded < exchange.length:
-        undone = "take the whole request"
-    kept = " over a connection that was kept open; the next request dials again" if exchange.was_kept else ""
-    return DeadlinePassed(f"{route.peer} did not {undone} within {seconds}{kept}")
+    is_sent = exchange.uploaded >= exchange.length
+    return no_answer_in_time(route.peer, exchange.seconds, is_sent=is_sent, was_kept=exchange.was_kept)
+
+
+def no_answer_in_time(peer: str, seconds: float, *, is_sent: bool, was_kept: bool) -> DeadlinePassed:
+    """Report what a peer that was reached has not done within so many seconds."""
+    undone = "answer in full" if is_sent else "take the whole request"
+    kept = " over a connection that was kept open; the next request dials again" if was_kept else ""
+    return DeadlinePassed(f"{peer} did not {undone} within {seconds:.3g} s{kept}")
+
+
+def no_answer(peer: str) -> ConnectionLost:
+    """Report that what came is no answer of HTTP."""
+    return ConnectionLost(f"{peer} {_NOT_HTTP}")
+
+
+def connection_lost(peer: str, number: int, words: str, *, has_begun: bool) -> TransportError:
+    """Name the fault by which a connection of HTTP/1.1 ended; zero and no words are for its plain end.
+
+    `number` is the system's, or zero; `words` are libcurl's.
+    """
+    number = number or next((one for one in _RESETS if os.strerror(one) in words), 0)
+    if number:
+        return ConnectionLost(_broken(number, peer))
+    if _END_OF_FILE not in words and (reason := _OPENSSL_REASON.search(words)) is not None:
+        return _handshake_failure(reason[1], peer)
+    return ConnectionLost(f"{peer} {_HALF_WAY if has_begun else _NO_ANSWER}")
 
 
 def _unconnected(exchange: Exchange, _words: str) -> TransportError:
@@ -174,7 +201,7 @@ def _lost(exchange: Exchange, code: int, words: str) -> TransportError:
     if code in {pycurl.E_HTTP2, _HTTP2_STREAM}:
         return ConnectionLost(f"{peer} {_ended_by_http2(exchange, words)}")
     if _END_OF_FILE in words or (code == pycurl.E_RECV_ERROR and "chunk" in words):
-        return ConnectionLost(f"{peer} {_HALF_WAY if _has_begun(exchange) else _NO_ANSWER}")
+        return ConnectionLost(f"{peer} {_HALF_WAY if exchange.has_begun else _NO_ANSWER}")
     if code in _WORDS:
         return ConnectionLost(f"{peer} {_WORDS[code]}")
     HTTP_UNEXPECTED_END.log(log, peer=peer, code=code, error=words)
@@ -193,7 +220,7 @@ def _own_errno(exchange: Exchange, words: str) -> int:
 
 
 def _broken(number: int, peer: str) -> str:
-    if number in {errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED}:
+    if number in _RESETS:
         return f"{peer} {_RESET}"
     if number == errno.ETIMEDOUT:
         return f"{peer} acknowledged nothing any more: the connection was given up"
@@ -205,16 +232,12 @@ def _ended_by_http2(exchange: Exchange, words: str) -> str:
         return f"reset the request{reason}"
     if words.startswith(BAD_HTTP2):
         return f"{_BAD_HTTP2}{_named(_HTTP2_ERROR, words)}"
-    return _HALF_WAY if _has_begun(exchange) else _NO_ANSWER
+    return _HALF_WAY if exchange.has_begun else _NO_ANSWER
 
 
 def _named(pattern: re.Pattern[str], words: str) -> str:
     found = pattern.search(words)
     return f" ({found[1]})" if found else ""
-
-
-def _has_begun(exchange: Exchange) -> bool:
-    return bool(exchange.easy.getinfo(pycurl.HEADER_SIZE))
 
 
 def _shaken_off(exchange: Exchange, words: str) -> TlsFailed:

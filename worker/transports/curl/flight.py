@@ -20,9 +20,10 @@ from worker.model.errors import (
     TransportError,
 )
 from worker.transports.budget import BUDGET
-from worker.transports.curl.connections import KeptConnections
+from worker.transports.curl.answer import CurlResponse
+from worker.transports.curl.connections import KeptConnections, close_multi, in_brackets, open_multi
 from worker.transports.curl.endings import Ending, exchange_ending
-from worker.transports.curl.exchange import CurlResponse, Exchange
+from worker.transports.curl.exchange import Exchange
 from worker.transports.curl.faults import answered, ended
 from worker.transports.curl.route import Route
 from worker.transports.guard import Guard
@@ -48,7 +49,7 @@ class Flight:
         self._route = route
         self._guard = guard
         self._connections = connections
-        self._multi = self._new_multi()
+        self._multi = open_multi(self._connections)
         #: Those whose connections are trusted no more, while requests are under way over them.
         self._retired: list[Any] = []
         self._idle: list[Exchange] = []
@@ -101,8 +102,7 @@ class Flight:
         if self._address:
             found.sort(key=lambda one: one.ip != self._address)
         if ":" not in route.host:
-            addresses = ",".join(f"[{one.ip}]" if ":" in one.ip else one.ip for one in found)
-            self._new_address = f"{route.host}:{route.port}:{addresses}"
+            self._new_address = f"{route.host}:{route.port}:{in_brackets(found)}"
 
     def start(
         self,
@@ -121,9 +121,8 @@ class Flight:
         if self._no_way is not None:
             self._grounded.append((key, self._no_way))
             return
-        exchange = (
-            self._idle.pop() if self._idle else self.make_exchange(self._route, self._guard, self._kept)
-        )
+        idle = self._idle
+        exchange = idle.pop() if idle else self.make_exchange(self._route, self._guard, self._kept)
         exchange.load(key, headers, body, seconds, dials=dials, url=url)
         self._put_on(exchange)
 
@@ -150,7 +149,8 @@ class Flight:
         self._flying.clear()
         self._close_retired()
         self._grounded.clear()
-        self._idle += self._kept_back
+        for exchange in self._kept_back:
+            self._lay_by(exchange)
         self._kept_back.clear()
         self._known_address = ""
 
@@ -160,13 +160,7 @@ class Flight:
         for exchange in self._idle:
             exchange.close()
         self._idle.clear()
-        _close(self._multi)
-
-    def _new_multi(self) -> Any:
-        multi = pycurl.CurlMulti()
-        BUDGET.count_flights(1)
-        multi.setopt(pycurl.M_MAXCONNECTS, self._connections)
-        return multi
+        close_multi(self._multi)
 
     def _collect(self, multi: Any) -> list[Landed]:
         landed: list[Landed] = []
@@ -174,22 +168,32 @@ class Flight:
         while queued:
             queued, done, failed = multi.info_read()
             for easy in done:
-                exchange = self._take_off(easy)
-                landed.append((exchange.key, self._answered(exchange)))
+                landed += self._completed(easy)
             for easy, code, words in failed:
                 exchange = self._take_off(easy)
                 ending = exchange_ending(exchange, code, words)
                 if not self._finds_place(exchange) and not self._goes_again(exchange, ending, multi):
                     landed.append((exchange.key, self._failed(exchange, ending, (code, words), multi)))
-        for _ in landed if self._flying else self._kept_back[:1]:
+        for _ in landed if self._is_busy else self._kept_back[:1]:
             self._let_go_on()
         return landed
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(self._flying)
+
+    def _completed(self, easy: Any) -> list[Landed]:
+        exchange = self._take_off(easy)
+        return [(exchange.key, self._answered(exchange))]
+
+    def _lay_by(self, exchange: Exchange) -> None:
+        self._idle.append(exchange)
 
     def _finds_place(self, exchange: Exchange) -> bool:
         """Keep back a request for which this process has no connection, while others of this flight have."""
         if not exchange.lacks_place or exchange.tried:
             return False
-        if self._flying:
+        if self._is_busy:
             self._kept_back.append(exchange)
             return True
         with contextlib.suppress(OutOfResources):
@@ -208,7 +212,7 @@ class Flight:
             self._put_on(exchange)
         else:
             self._grounded.append((exchange.key, BUDGET.refusal(f"a connection to {self._route.peer}")))
-            self._idle.append(exchange)
+            self._lay_by(exchange)
 
     def _goes_again(self, exchange: Exchange, ending: Ending, multi: Any) -> bool:
         """Send the request once more if it was not processed, and there is time."""
@@ -233,7 +237,7 @@ class Flight:
 
     def _answered(self, exchange: Exchange) -> CurlResponse | TransportError:
         self._answers += 1
-        self._idle.append(exchange)
+        self._lay_by(exchange)
         return answered(exchange)
 
     def _failed(
@@ -241,7 +245,7 @@ class Flight:
     ) -> CurlResponse | TransportError:
         code, words = why
         if ending is Ending.NOT_SENT and self._no_way is not None:
-            self._idle.append(exchange)
+            self._lay_by(exchange)
             return self._no_way
         if code == pycurl.E_WRITE_ERROR and exchange.was_cut:
             return self._answered(exchange)
@@ -252,14 +256,14 @@ class Flight:
                 self._guard.note_silent(address.ip, self._route.port)
         if ending is Ending.CUT_OFF or (isinstance(fault, DeadlinePassed) and exchange.ends is not None):
             self._retire(multi)
-        self._idle.append(exchange)
+        self._lay_by(exchange)
         return exchange.cut_answer(fault) or fault
 
     def _retire(self, multi: Any, *, is_doubtful: bool = True) -> None:
         """Let no further request go over the connections of this one."""
         if multi is self._multi:
             self._retired.append(multi)
-            self._multi = self._new_multi()
+            self._multi = open_multi(self._connections)
             self._known_address = ""
             self.has_retired |= is_doubtful
 
@@ -267,7 +271,7 @@ class Flight:
         busy = [multi for _, multi in self._flying.values()]
         for multi in self._retired:
             if multi not in busy:
-                _close(multi)
+                close_multi(multi)
         self._retired = [multi for multi in self._retired if multi in busy]
 
     def _put_on(self, exchange: Exchange) -> None:
@@ -291,8 +295,3 @@ class Flight:
         # Without a descriptor to look at, `select` returns at once.
         if self._retired or self._kept.some_are_unseen or not self._multi.select(limit):
             time.sleep(min(limit, _LOOK_AGAIN))
-
-
-def _close(multi: Any) -> None:
-    multi.close()
-    BUDGET.count_flights(-1)

@@ -18,9 +18,10 @@ from requests.structures import CaseInsensitiveDict
 from worker.integrations import TlsOptions
 from worker.model.errors import TransportError
 from worker.transports.budget import BUDGET
+from worker.transports.curl.answer import CurlResponse
 from worker.transports.curl.client import LEFT_OUT, request_options
 from worker.transports.curl.endings import Ending
-from worker.transports.curl.exchange import CurlResponse, Exchange
+from worker.transports.curl.exchange import Exchange
 from worker.transports.curl.flight import Flight
 from worker.transports.curl.pool import FlightPool
 from worker.transports.curl.route import Dialect, Route

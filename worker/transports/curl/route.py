@@ -45,3 +45,6 @@ class Route:
     #: Whether libcurl ends a request whose time is over; else it ends those that do not get a connection, and
     #: the caller all others.
     times_out: bool = True
+    #: Request line and headers as they go over HTTP/1.1, without the empty line behind them, where requests
+    #: are written here.
+    head: bytes = b""
