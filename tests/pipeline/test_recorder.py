@@ -17,7 +17,7 @@ from worker.model.errors import BrokerUnavailable, LedgerUnavailable
 from worker.model.failures import FailureCode
 from worker.model.log_events import DEPENDENCY_LOST
 from worker.model.parking import ParkedChunk
-from worker.pipeline.recorder import Recorder
+from worker.pipeline.recorder import TRANSACTION, Recorder
 
 FINDING = Failure(FailureCode.INVALID_EVENT, "id: is missing", "give one")
 
@@ -88,6 +88,46 @@ def test_what_was_recorded_is_finished(client: redis.Redis, ledger: Ledger) -> N
     assert len(ledger.outcomes) == 1
     assert len(ledger.dead) == 1
     assert left(client) == [0, 0]
+
+
+class Lingering(threading.Event):
+    """Entries come while a recorder lingers; notes how often it does."""
+
+    def __init__(self, client: redis.Redis, entries: int) -> None:
+        """Have so many pairs of entries come in each wait."""
+        super().__init__()
+        self.waits = 0
+        self._client, self._entries = client, entries
+
+    def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - an event's
+        """Have them come."""
+        self.waits += 1
+        for _ in range(self._entries):
+            settle(self._client)
+        return False
+
+
+def test_what_trickles_in_is_recorded_together(client: redis.Redis, ledger: Ledger) -> None:
+    """A recorder waits for its linger once, and takes what has come meanwhile with one read."""
+    recorder = Recorder(Outcomes(client, "r", claim_idle=30), ledger.record, ledger.probe, lambda: True, 600)
+    recorder.step(threading.Event())
+    settle(client)
+    lingering = Lingering(client, TRANSACTION)
+
+    assert recorder.step(lingering) >= TRANSACTION
+    assert (lingering.waits, ledger.tries) == (1, 1)
+
+
+def test_a_recorder_that_is_behind_does_not_wait(client: redis.Redis, ledger: Ledger) -> None:
+    """A read that is full is followed by the next one at once."""
+    recorder = Recorder(Outcomes(client, "r", claim_idle=30), ledger.record, ledger.probe, lambda: True, 600)
+    recorder.step(threading.Event())
+    for _ in range(TRANSACTION):
+        settle(client)
+    lingering = Lingering(client, 0)
+
+    assert recorder.step(lingering) == TRANSACTION
+    assert lingering.waits == 0
 
 
 def test_what_could_not_be_recorded_is_read_again(client: redis.Redis, ledger: Ledger) -> None:

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 #: Entries of one read and stream; an entry is a batch, of 500 events as a rule.
 READ_COUNT = 32
 READ_BLOCK_MS = 500
+#: And of a read behind it, which takes what has come meanwhile.
+LAST_BLOCK_MS = 1
 #: Entries of one transaction at the most.
 TRANSACTION = 64
 #: How often the integrations in Redis are compared with the ledger's, in seconds.
@@ -211,14 +213,17 @@ class Recorder:
             self._next_reconcile = 0.0
 
     def _gather(self, stopping: threading.Event) -> SettledEntries:
-        """Read until a transaction is full, or nothing came for the time of the linger."""
+        """Read until a transaction is full, or the time of the linger is over."""
         settled = self._outcomes.read(READ_COUNT, READ_BLOCK_MS)
-        deadline = time.monotonic() + self._linger
-        while settled and len(settled) < TRANSACTION and not stopping.is_set():
-            left_ms = round((deadline - time.monotonic()) * 1000)
-            if left_ms <= 0:
+        came, deadline = len(settled), time.monotonic() + self._linger
+        while came and len(settled) < TRANSACTION:
+            # While they come one by one, to read each as it comes would cost as much as to record it.
+            left = deadline - time.monotonic()
+            if left <= 0 or (came < READ_COUNT and stopping.wait(left)):
                 break
-            settled.add(self._outcomes.read(TRANSACTION - len(settled), left_ms))
+            more = self._outcomes.read(TRANSACTION - len(settled), LAST_BLOCK_MS)
+            came = len(more)
+            settled.add(more)
         return settled
 
 
