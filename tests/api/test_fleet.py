@@ -17,8 +17,9 @@ from worker.api.metric_definitions import METRICS
 from worker.api.metric_registry import MetricDefinition
 from worker.broker import keys
 from worker.broker.conflicts import Conflict, ConflictKind
+from worker.broker.hand_over import append
 from worker.broker.health_events import HealthEvents
-from worker.broker.ingress import RoutedChunk, append
+from worker.broker.ingress import RoutedChunk
 from worker.ledger.redis_losses import LossStore
 from worker.model.deliveries import Status
 from worker.model.events import QueuedEvent

@@ -14,8 +14,8 @@ from tests.broker.sending import event
 from tests.pipeline.test_sweeper import Fleet
 from worker.background.unparker import Unparker, WaitingQuota
 from worker.broker import keys
+from worker.broker.hand_over import append as append_chunk
 from worker.broker.ingress import RoutedChunk
-from worker.broker.ingress import append as append_chunk
 from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import pack_chunk, unpack_chunk

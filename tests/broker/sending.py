@@ -5,8 +5,8 @@ import json
 import redis
 
 from worker.broker.backlog import Backlog, Claim, Timing
+from worker.broker.hand_over import append as append_chunk
 from worker.broker.ingress import IngressEntry, RoutedChunk
-from worker.broker.ingress import append as append_chunk
 from worker.broker.packing import damaged_counts
 from worker.broker.snapshot import publish_integrations
 from worker.ledger.results import IntegrationRecord

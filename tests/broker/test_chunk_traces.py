@@ -13,8 +13,8 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim
 from worker.broker.chunk_traces import TRACES, batch_contexts, pack_traces, unpack_traces
 from worker.broker.chunks import StoredChunk
+from worker.broker.hand_over import append as append_chunk
 from worker.broker.ingress import RoutedChunk, traceparent_field
-from worker.broker.ingress import append as append_chunk
 from worker.broker.parking import Parking
 from worker.model.parking import Cap
 from worker.model.trace_context import TraceContext

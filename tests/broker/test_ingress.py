@@ -1,13 +1,15 @@
 """A hand-over is one step: what was routed stands in the backlogs, and nowhere else any more."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import redis
 
 from tests.broker.sending import event
+from tests.fleet import wait_until
 from worker.broker import keys
-from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult, counters
+from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
 from worker.model.errors import BrokerUnavailable
 
 
@@ -49,3 +51,63 @@ def test_what_was_read_before_an_error_is_read_again(
             router.read(1, 1)
 
     assert [one.raw for one in router.read(1, 1)] == [b"e"]
+
+
+def finish(router: Ingress, found: Sequence[IngressEntry]) -> None:
+    """Hand entries over that nobody wants."""
+    assert router.hand_over(RoutingResult(done=[one.entry_id for one in found]))
+
+
+def weighings(client: redis.Redis) -> int:
+    """Count how often Redis was asked how much memory a stream takes."""
+    found: Any = client.info("commandstats")
+    return sum(int(one["calls"]) for name, one in found.items() if name.startswith("cmdstat_memory"))
+
+
+def test_one_event_of_a_trickle_is_not_weighed(client: redis.Redis) -> None:
+    """Where a hand-over has left nothing, the next one is read alone; what came with it is weighed again."""
+    router = Ingress(client, "router", 30)
+    router.read(1, 1)
+    client.xadd(keys.EVENTS, {"event": b"e0"})
+    finish(router, router.read(1000, 1))
+    for number in range(1, 6):
+        client.xadd(keys.EVENTS, {"event": b"e%d" % number})
+
+    before = weighings(client)
+    first = router.read(1000, 1)
+    assert weighings(client) == before
+    assert router.waiting() == 5
+    finish(router, first)
+    rest = router.read(1000, 1)
+
+    assert [one.raw for one in (*first, *rest)] == [b"e1", b"e2", b"e3", b"e4", b"e5"]
+    assert len(first) == 1
+    assert weighings(client) == before + 1
+
+
+def test_what_could_not_be_handed_over_is_read_whole_again(client: redis.Redis) -> None:
+    """It is not known then how much waits."""
+    router = Ingress(client, "router", 30)
+    router.read(1, 1)
+    for number in range(3):
+        client.xadd(keys.EVENTS, {"event": b"e%d" % number})
+    router.read(1000, 1)
+    router.read_again()
+
+    assert len(router.read(1000, 1)) == 3
+
+
+def test_the_version_of_the_integrations_is_read_behind_the_events(client: redis.Redis) -> None:
+    """One that was made before an event was published is known with it; of what is taken over, nothing is."""
+    router, other = Ingress(client, "router", 0.001), Ingress(client, "other", 30)
+    other.read(1, 1)
+    client.set(keys.INTEGRATIONS_VERSION, "1")
+    client.xadd(keys.EVENTS, {"event": b"e0"})
+    assert other.read(1, 1)
+    assert other.version == b"1"
+
+    def taken() -> bool:
+        return bool(router.read(1, 1))
+
+    wait_until(taken, "another router takes the entry over")
+    assert router.version is None

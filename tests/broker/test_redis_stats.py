@@ -9,8 +9,8 @@ from tests.broker.sending import TIMING, append, claim, delivered, failed, subsc
 from tests.logged import fields_of
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
+from worker.broker.hand_over import append as append_chunk
 from worker.broker.ingress import RoutedChunk
-from worker.broker.ingress import append as append_chunk
 from worker.broker.redis_stats import RedisStats
 from worker.model.breaker import BreakerPolicy
 from worker.model.events import QueuedEvent

@@ -13,7 +13,8 @@ from tests.broker.test_oom import full
 from worker.broker import keys, shared_chunks
 from worker.broker.backlog import Backlog, Claim
 from worker.broker.formats import Format
-from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult, append
+from worker.broker.hand_over import append
+from worker.broker.ingress import Ingress, RoutedChunk, RoutingResult
 from worker.broker.outcomes import Outcomes
 from worker.broker.packing import unpack_chunk
 from worker.broker.parking import Parking

@@ -34,8 +34,7 @@ def test_what_comes_is_claimed_without_another_order(client: redis.Redis, backlo
 
     append(client, "a", [["e2"]])
     assert backlog.wake(["a"]) == []
-    assert backlog.await_more("a", 5.0)
-    found = backlog.claim(order)
+    found = backlog.claim_next(order, 5.0)
 
     assert order.stays
     assert isinstance(found, Claim)
@@ -46,7 +45,8 @@ def test_where_nothing_comes_the_slot_is_free_again(client: redis.Redis, backlog
     """Then the next event has an order as ever."""
     order = stay(client, backlog)
 
-    assert not backlog.await_more("a", 0.001)
+    assert backlog.claim_next(order, 0.001) == "nothing"
+    assert client.hget("siem:slot:a:1", "state") == b"ordered"
     assert backlog.claim(order) == "empty"
 
     append(client, "a", [["e2"]])
@@ -69,6 +69,31 @@ def test_the_slot_of_a_worker_that_ended_is_ordered_again_soon(client: redis.Red
     assert isinstance(found, Claim)
     assert ids(found.batch) == ["e2"]
     assert backlog.claim(order) == "stale"
+
+
+def test_what_comes_is_claimed_by_a_redis_that_has_lost_its_scripts(
+    client: redis.Redis, backlog: Backlog
+) -> None:
+    """It has waited for the entry all the same."""
+    order = stay(client, backlog)
+    append(client, "a", [["e2"]])
+    client.script_flush()
+
+    found = backlog.claim_next(order, 5.0)
+
+    assert isinstance(found, Claim)
+    assert ids(found.batch) == ["e2"]
+
+
+def test_who_stays_with_what_was_paused_gives_up_its_slot(client: redis.Redis, backlog: Backlog) -> None:
+    """As soon as something comes that may not be sent."""
+    order = stay(client, backlog)
+    client.hset("siem:state:a", "held", "1")
+    assert backlog.claim_next(order, 0.001) == "nothing"
+    append(client, "a", [["e2"]])
+
+    assert backlog.claim_next(order, 5.0) == "held"
+    assert client.hget("siem:slot:a:1", "state") is None
 
 
 @pytest.mark.parametrize("state", ["held", "rests_until", "ordered_at"])

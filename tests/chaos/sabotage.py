@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fleet import Fleet
-from worker.broker import connection, ingress, keys
+from worker.broker import connection, hand_over, keys
 from worker.broker.ingress import Ingress, RoutingResult
 from worker.pipeline.recorder import Recorder
 
@@ -62,7 +62,7 @@ def routing() -> None:
     """Finish the arrivals first, and append to the backlogs a moment later: two steps instead of one."""
     whole = Ingress.hand_over
 
-    def in_two(ingress: Ingress, given: RoutingResult) -> None:
+    def in_two(ingress: Ingress, given: RoutingResult, _behind: object = None) -> None:
         whole(ingress, RoutingResult(done=given.done))
         time.sleep(_GAP)
         whole(
@@ -108,7 +108,7 @@ def payload_left() -> None:
 
 
 def _count_references(counted: Callable[[int], int]) -> None:
-    whole = ingress.append
+    whole = hand_over.append
 
     def append(pipeline: Any, *given: Any, **named: Any) -> None:
         commands = pipeline.command_stack
@@ -119,7 +119,7 @@ def _count_references(counted: Callable[[int], int]) -> None:
             if words[:2] == ("HINCRBY", keys.CHUNKS):
                 commands[place] = ((*words[:3], counted(int(words[3]))), options)
 
-    ingress.append = append
+    hand_over.append = append
 
 
 #: How chunks of backlogs that several integrations want may be miscounted: what shows without a kill.

@@ -179,6 +179,21 @@ def test_an_event_larger_than_a_limit_is_a_chunk_of_its_own() -> None:
     ]
 
 
+def test_what_is_written_once_is_weighed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what many integrations want would need several transactions; small chunks are copies anyway."""
+    monkeypatch.setattr(router, "HEAVIEST", 30_000)
+    wanted = subscribers(*(f"a{number}" for number in range(10)))
+    large = arrivals(*["policy.deny"] * 8, padding="x" * 1000)
+    small = arrivals(*["policy.deny"] * 8, padding="x" * 400)
+
+    def parts(received: list[IngressEntry], *, shares: bool) -> list[int]:
+        return [len(one.done) for one in router.routing_results(received, wanted, shares=lambda: shares)]
+
+    assert parts(large, shares=True) == [8]
+    assert parts(large, shares=False) == [2, 2, 2, 2]
+    assert parts(small[:7], shares=True) == [3, 4] == parts(small[:7], shares=False)
+
+
 def test_nothing_in_nothing_out() -> None:
     """No arrivals, or no integrations at all, are no reason to fail."""
     assert route_entries([], subscribers("a")) == RoutingResult()

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from tests.broker.sending import TIMING, append, subscribe
-from worker.broker.backlog import Backlog
+from worker.broker.backlog import Backlog, Claim
 from worker.integrations.integration import Integration, parse_integration
 from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Verdict
@@ -47,11 +47,11 @@ class Trickle(Backlog):
         self.waits = 0
         self._act = act
 
-    def await_more(self, integration_id: str, seconds: float) -> bool:
+    def claim_next(self, order: WorkOrder, seconds: float) -> Claim | str:
         """Have the next event come, then wait as ever."""
         self.waits += 1
         self._act(self.waits)
-        return super().await_more(integration_id, seconds)
+        return super().claim_next(order, seconds)
 
 
 @pytest.fixture(autouse=True)

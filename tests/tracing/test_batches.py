@@ -11,7 +11,8 @@ from tests.broker.sending import TIMING, event, subscribe
 from tests.logged import fields_of
 from worker.broker.backlog import Backlog
 from worker.broker.chunk_traces import pack_traces
-from worker.broker.ingress import RoutedChunk, append
+from worker.broker.hand_over import append
+from worker.broker.ingress import RoutedChunk
 from worker.model.errors import DeliveryHeld, InvalidIntegration
 from worker.model.log_events import DELIVERY_ATTEMPTED
 from worker.model.trace_context import TraceContext

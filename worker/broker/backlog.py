@@ -15,23 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.claim_reply import Claimed
-from worker.broker.connection import ask_each, broker_errors, require_usable, shared_script
+from worker.broker.connection import broker_errors, shared_script
 from worker.broker.identity import process_identity
 from worker.broker.packing import pack_dead, pack_outcomes, whole
 from worker.broker.redis_stats import opened_by, why_not_sending
-from worker.broker.staying import await_entry
+from worker.broker.round_trips import Call, run_script
+from worker.broker.staying import claim_when_it_comes
 from worker.broker.sweep import Reissued, Reissuing
+from worker.broker.waking import Wakes
 from worker.model.batches import Batch
 from worker.model.breaker import BreakerPolicy, spread
 from worker.model.deliveries import Settlement
 from worker.model.errors import LeaseLost
-from worker.model.log_events import (
-    BACKLOG_UNREADABLE,
-    BACKLOG_WAKE_FAILED,
-    BREAKER_CLOSED,
-    BREAKER_OPENED,
-    BREAKER_REASON_CHANGED,
-)
+from worker.model.log_events import BACKLOG_UNREADABLE, BREAKER_CLOSED, BREAKER_OPENED, BREAKER_REASON_CHANGED
 from worker.model.orders import WorkOrder
 from worker.settings import Settings
 
@@ -88,7 +84,7 @@ class Backlog:
         """Use the client, which may be shared between threads."""
         self._client = client
         self._timing = timing
-        self._wake = shared_script(client, "wake")
+        self._wake = shared_script(client, "wake", ("unneeded",))
         self._claim = shared_script(client, "claim")
         self._settle = shared_script(client, "settle")
         self._aside = shared_script(client, "aside")
@@ -97,17 +93,13 @@ class Backlog:
 
     def wake(self, integration_ids: Iterable[str]) -> list[WorkOrder]:
         """Lease a free slot of each integration whose backlog waits; the orders are yet to be issued."""
-        ids = list(integration_ids)
-        replies = ask_each(self._client, self._wake, [(_keys(one), self._wake_args(one)) for one in ids])
-        orders = []
-        for integration_id, reply in zip(ids, replies, strict=True):
-            if isinstance(reply, Exception):
-                require_usable(reply)
-                # One backlog whose keys are not what they should be must not keep the others waiting.
-                BACKLOG_WAKE_FAILED.log(log, integration=integration_id, error=str(reply))
-            elif reply:
-                orders.append(WorkOrder.leased(integration_id, reply))
-        return orders
+        return self.wakes(integration_ids).orders()
+
+    def wakes(self, integration_ids: Iterable[str]) -> Wakes:
+        """Return what does so behind a hand-over, in its transaction."""
+        lease = _ms(self._timing.order_lease)
+        calls: dict[str, Call] = {one: (_keys(one), [*_args(one), lease]) for one in integration_ids}
+        return Wakes(self._client, self._wake, calls)
 
     def claim(self, order: WorkOrder) -> Claim | str:
         """Claim a batch for the order, or say in a word why there is nothing to do.
@@ -117,31 +109,41 @@ class Backlog:
 
         What cannot be read is set aside on the way, as dead letters with the cause `unreadable`.
         """
+        return self._claimed(order, self._ask_for_batch(order))
+
+    def claim_next(self, order: WorkOrder, seconds: float) -> Claim | str:
+        """Claim what comes within so many seconds for an order whose worker stays.
+
+        Says `nothing`, and leaves the slot to the worker, if nothing does; else what `claim` says.
+        """
+        of, words = self._claiming(order)
+        call = of, [*words, "stay"]
+        return self._claimed(
+            order, claim_when_it_comes(self._client, order.integration_id, seconds, self._claim, call)
+        )
+
+    def _claimed(self, order: WorkOrder, reply: Any) -> Claim | str:
         further: WorkOrder | None = None
-        while True:
-            reply = self._ask_for_batch(order)
-            if reply[0] != b"batch":
-                return str(reply[0].decode())
+        while reply[0] == b"batch":
             further = _further(order, reply[8]) or further
             claimed = Claimed.of(order, reply)
             if claimed.unreadable:
                 self._set_aside(claimed)
             if claimed.batch.events:
                 return Claim(claimed.batch, further)
+            reply = self._ask_for_batch(order)
+        return str(reply[0].decode())
 
     def _ask_for_batch(self, order: WorkOrder) -> Any:
         with broker_errors():
-            return self._claim(
-                keys=[*_keys(order.integration_id), keys.INTEGRATIONS],
-                args=[
-                    *_args(order.integration_id),
-                    order.slot,
-                    order.epoch,
-                    _ms(self._timing.lease),
-                    _ms(self._timing.order_lease),
-                    str(process_identity()),
-                ],
-            )
+            return run_script(self._client, self._claim, self._claiming(order))
+
+    def _claiming(self, order: WorkOrder) -> tuple[list[str], list[Any]]:
+        timing = self._timing
+        return [*_keys(order.integration_id), keys.INTEGRATIONS], [
+            *(*_args(order.integration_id), order.slot, order.epoch),
+            *(_ms(timing.lease), _ms(timing.order_lease), str(process_identity())),
+        ]
 
     def _set_aside(self, claimed: Claimed) -> None:
         """Make dead letters of what cannot be read; the rest of the batch stays claimed. Raises LeaseLost."""
@@ -175,43 +177,35 @@ class Backlog:
         """Write what became of the batch; all of it happens, or nothing.
 
         Returns the order to issue next when more work waits. If nothing does, and the worker would `stay`,
-        that may be one for itself, to be claimed when `await_more` returns. Raises LeaseLost, and writes
+        that may be one for itself, for `claim_next`. Raises LeaseLost, and writes
         nothing, when the slot belongs to another claim by now.
         """
         order = batch.order
+        of = [*_keys(order.integration_id), keys.OUTCOMES, keys.DEAD_LETTERS]
+        words = [
+            *_args(order.integration_id),
+            order.slot,
+            order.epoch,
+            settlement.settled,
+            pack_outcomes(settlement.outcomes) if settlement.outcomes else b"",
+            _ms(settlement.cool_down),
+            int(settlement.disable),
+            *self._breaker(settlement),
+            len(settlement.dead),
+            *map(pack_dead, settlement.dead),
+            *self._ending(batch, settlement, stay=stay),
+            batch.claimed_ms,
+        ]
         with broker_errors():
-            reply = self._settle(
-                keys=[*_keys(order.integration_id), keys.OUTCOMES, keys.DEAD_LETTERS],
-                args=[
-                    *_args(order.integration_id),
-                    order.slot,
-                    order.epoch,
-                    settlement.settled,
-                    pack_outcomes(settlement.outcomes) if settlement.outcomes else b"",
-                    _ms(settlement.cool_down),
-                    int(settlement.disable),
-                    *self._breaker(settlement),
-                    len(settlement.dead),
-                    *map(pack_dead, settlement.dead),
-                    *self._ending(batch, settlement, stay=stay),
-                    batch.claimed_ms,
-                ],
-            )
+            reply = run_script(self._client, self._settle, (of, words))
         if reply[0] == b"stale":
             raise LeaseLost
         _report(order, settlement, reply[2])
         return _further(order, reply[1])
 
-    def await_more(self, integration_id: str, seconds: float) -> bool:
-        """Wait until something stands in the backlog, for so long at most; return whether it does."""
-        return await_entry(self._client, integration_id, seconds)
-
     def reissue(self, sweep_interval: float = 2.0) -> list[Reissued]:
         """Lease again the slots that were not settled in time; say in which state each was, and whose."""
         return self._reissuing.step(sweep_interval)
-
-    def _wake_args(self, integration_id: str) -> list[Any]:
-        return [*_args(integration_id), _ms(self._timing.order_lease)]
 
     def repair(self, integration_ids: Iterable[str]) -> int:
         """Lease again the slots that damage has taken from `reissue`'s sight; return how many."""

@@ -18,6 +18,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from worker.broker import keys
 from worker.broker.redis_errors import broker_unavailable
+from worker.broker.round_trips import Call, ask, call_of
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.outages import OutageCause
 from worker.model.redis_address import SentinelAddress, sentinel_address
@@ -216,9 +217,12 @@ def check_redis_writes(client: redis.Redis) -> None:
 _SHARED = ("make_way", "payloads", "slots", "breaker", "ordering")
 
 
-def shared_script(client: "redis.Redis", name: str) -> "Script":
-    """Return the script that works on one backlog: see `slots.lua` for the keys it begins with."""
-    return joined_script(client, *_SHARED, name)
+def shared_script(client: "redis.Redis", name: str, first: tuple[str, ...] = ()) -> "Script":
+    """Return the script that works on one backlog: see `slots.lua` for the keys it begins with.
+
+    What is to be done `first` only knows `timing.lua`.
+    """
+    return joined_script(client, "timing", *first, *_SHARED, name)
 
 
 def single_script(client: "redis.Redis", name: str) -> "Script":
@@ -241,9 +245,7 @@ def script_text(name: str) -> str:
     return (files("worker.broker") / "scripts" / f"{name}.lua").read_text()
 
 
-def ask_each(
-    client: "redis.Redis", script: "Script", calls: Sequence[tuple[list[str], list[Any]]]
-) -> list[Any]:
+def ask_each(client: "redis.Redis", script: "Script", calls: Sequence[Call]) -> list[Any]:
     """Run a script with each of these keys and arguments; return the replies, errors among them.
 
     One round trip; redis-py's own way asks with another whether Redis has the script. Raises
@@ -263,11 +265,5 @@ def ask_each(
         return replies
 
 
-def _replies(
-    client: "redis.Redis", script: "Script", calls: Sequence[tuple[list[str], list[Any]]]
-) -> list[Any]:
-    pipeline = client.pipeline(transaction=False)
-    for of, arguments in calls:
-        pipeline.evalsha(script.sha, len(of), *of, *arguments)
-    replies: list[Any] = pipeline.execute(raise_on_error=False)
-    return replies
+def _replies(client: "redis.Redis", script: "Script", calls: Sequence[Call]) -> list[Any]:
+    return ask(client, *(call_of(script, call) for call in calls))

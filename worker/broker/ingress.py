@@ -2,34 +2,43 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import redis
+from redis.exceptions import NoScriptError
 
 from worker.broker import keys
-from worker.broker.chunk_traces import TRACES
-from worker.broker.chunks import SHARED
 from worker.broker.clocks import any_ahead, received_ms
-from worker.broker.connection import broker_errors, joined_script, script_text, send_command
+from worker.broker.connection import broker_errors, joined_script, script_text
 from worker.broker.formats import Format, KnownFormats
-from worker.broker.oom import ALLOW_OOM, execute_when_full, flat, has_room
-from worker.broker.packing import checksum, damaged_counts, pack_chunk, pack_dead, whole
+from worker.broker.hand_over import RoutedChunk, RoutingResult, fill, may_share
+from worker.broker.oom import (
+    ALLOW_OOM,
+    NOTHING,
+    Behind,
+    execute_when_full,
+    flat,
+    has_room,
+    raise_first,
+    report_displaced,
+)
+from worker.broker.packing import damaged_counts, whole
 from worker.broker.redis_errors import FULL
-from worker.broker.shared_chunks import is_shared, new_chunk_id
+from worker.broker.round_trips import ask, call_of
 from worker.broker.streams import Entry, GroupReader
-from worker.broker.volumes import Volume, count_volumes
-from worker.model.deliveries import DeadLetter
 from worker.model.errors import BrokerFull, InvalidEvent
-from worker.model.events import QueuedEvent
 from worker.model.invalid_events import salvage_event
 from worker.model.trace_context import TRACEPARENT, TraceContext, parse_traceparent
+
+__all__ = ["Ingress", "IngressEntry", "RoutedChunk", "RoutingResult"]
 
 #: Counts on while the machine is suspended, where the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: Bytes of memory that the entries of one read may take in Redis, unless it is a single one.
 HEAVIEST_READ = 64 << 20
+#: A hand-over of so many bytes at the most is done by a script: more are not to be copied once more.
+_SMALL = 16 << 10
 #: Entries of one look through the ingress, and how many looks there are.
 _READ, _MOST_READS = 500, 20
 
@@ -56,44 +65,6 @@ class IngressEntry(msgspec.Struct, frozen=True, gc=False):
         return self.raw
 
 
-@dataclass(frozen=True, slots=True)
-class RoutedChunk:
-    """Events that go together into one lane of several integrations' backlogs.
-
-    `traces` says which of them are traced (`worker.broker.chunk_traces`); empty if none is.
-    """
-
-    integration_ids: Sequence[str]
-    urgent: bool
-    events: list[QueuedEvent]
-    traces: bytes = b""
-
-
-@dataclass(slots=True)
-class RoutingResult:
-    """What becomes of the entries that were read: routed chunks, dead letters, or nothing.
-
-    `volumes` counts all events by type and tenant. `contexts` are the spans that published them, each once,
-    as far as they are traced; `began_ns` is then when routing began.
-    """
-
-    routed_chunks: list[RoutedChunk] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
-    unwanted: int = 0
-    volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
-    done: list[bytes] = field(default_factory=list)
-    contexts: list[TraceContext] = field(default_factory=list)
-    began_ns: int = 0
-
-    def weight(self) -> int:
-        """Count the bytes of events that the hand-over will send to Redis, dead letters included."""
-        wanted = sum(
-            len(one.integration_ids) * (len(one.traces) + sum(len(event.raw) for event in one.events))
-            for one in self.routed_chunks
-        )
-        return wanted + sum(len(event.raw) for dead in self.dead for event in dead.events)
-
-
 class Ingress:
     """One router's end of `siem:events`. Every method raises BrokerUnavailable when Redis is away."""
 
@@ -101,41 +72,54 @@ class Ingress:
         """Read as `consumer`, a name of no other process."""
         self._client = client
         self._consumer = consumer
-        self._reader = GroupReader(client, [keys.EVENTS], keys.ROUTER_GROUP, consumer, claim_idle)
+        self._reader = GroupReader(
+            client, [keys.EVENTS], keys.ROUTER_GROUP, consumer, claim_idle, keys.INTEGRATIONS_VERSION
+        )
         self._if_held = client.register_script(
             ALLOW_OOM + script_text("make_way") + script_text("held") + script_text("write_when_full")
         )
+        self._small = joined_script(client, "make_way", "hand_over")
         self._light = joined_script(client, "ids", "weighing", "light")
         self._formats = KnownFormats(client)
         self._late_after = claim_idle / 2
         self._read_at = 0.0
         self._may_be_taken = False
+        #: How many entries stood in the stream behind the latest hand-over; None where that is not known.
+        self._left: int | None = None
 
     def read(self, count: int, block_ms: int) -> list[IngressEntry]:
         """Read up to `count` events, waiting up to `block_ms` for the first; fewer where they are huge.
 
         After an error, what was read before is read again.
         """
-        count = self._bounded(count)
+        # While events trickle in, the next one alone needs no look at how heavy it is.
+        count = self._bounded(count) if self._left != 0 else 1
         # Before it: who falls asleep in it wakes up with entries that it was given long ago.
         self._read_at = _seconds()
         try:
             entries = self._reader.read(count, block_ms).get(keys.EVENTS, [])
+            self._left = None if entries else self._left
             received = ingress_entries(self._client, entries)
         except BaseException:
-            self._reader.read_again()
+            self.read_again()
             raise
         self._may_be_taken = any_ahead([entry.entry_id for entry in received])
         return received
+
+    @property
+    def version(self) -> bytes | None:
+        """The version of the integrations when the latest entries had been read; None if it was not read."""
+        return self._reader.noted
 
     def _bounded(self, count: int) -> int:
         """Return how many entries may be read: a thousand huge ones are too much for Redis and for us."""
         with broker_errors():
             return int(self._light(keys=[keys.EVENTS], args=[keys.ROUTER_GROUP, count, HEAVIEST_READ]))
 
-    def hand_over(self, routing_result: RoutingResult) -> bool:
+    def hand_over(self, routing_result: RoutingResult, behind: Behind = NOTHING) -> bool:
         """Append to the backlogs and finish the entries: all of it at once, or nothing.
 
+        If possible, what is to be done `behind` goes with it in one round trip.
         Returns whether it was done: another router may have taken entries over, if this one was asleep since
         it read them; those with ids ahead of the clock may have got others (`worker.broker.clocks`).
         Then, and after BrokerUnavailable, call `read_again`: what is left comes back.
@@ -150,8 +134,33 @@ class Ingress:
                 if self._may_be_taken or _seconds() - self._read_at >= self._late_after:
                     return self._hand_over_held(routing_result.done, commands)
                 # Only what is handed over is ever sent, and only what is sent frees memory.
-                execute_when_full(self._client, pipeline, within_bounds=True)
+                self._left = self._write(pipeline, behind, is_small=routing_result.weight() <= _SMALL)
         return True
+
+    def _write(self, pipeline: "redis.client.Pipeline", behind: Behind, *, is_small: bool) -> int:
+        """Carry out a transaction; return how many entries are left in the stream."""
+        pipeline.xlen(keys.EVENTS)
+        replies = None
+        if is_small:
+            replies = self._write_small([command for command, _ in pipeline.command_stack], behind)
+        if replies is None:
+            replies = execute_when_full(self._client, pipeline, within_bounds=True, behind=behind)
+        return int(replies[-1])
+
+    def _write_small(self, commands: Sequence[Sequence[Any]], behind: Behind) -> list[Any] | None:
+        """Do the same by a script, which answers once; None if nothing was done."""
+        call = call_of(self._small, ((), flat(commands)))
+        reply, *others = ask(self._client, call, *behind.commands())
+        if not isinstance(reply, list):
+            if isinstance(reply, NoScriptError):
+                self._client.script_load(self._small.script)
+            return None
+        replies: list[Any]
+        replies, moved = reply
+        behind.answer(others)
+        report_displaced(moved)
+        raise_first(commands, replies)
+        return replies
 
     def _hand_over_held(self, done: Sequence[bytes], commands: Sequence[Sequence[Any]]) -> bool:
         """Do so if all entries are still this router's, within the bounds that hold in a full Redis."""
@@ -168,13 +177,18 @@ class Ingress:
                 raise reply
         return True
 
+    def shares(self) -> bool:
+        """Whether large chunks are written once for all integrations that want them."""
+        return self._formats.has(Format.SHARED_CHUNKS)
+
     def read_again(self) -> None:
         """Begin again with what this router holds: it could not be handed over."""
+        self._left = None
         self._reader.read_again()
 
     def waiting(self) -> int:
-        """Count the events that no router has handed over yet."""
-        return count_unrouted(self._client)
+        """Count the events that no router had handed over, as of the latest hand-over if that said so."""
+        return count_unrouted(self._client) if self._left is None else self._left
 
 
 def event_field(fields: list[bytes]) -> bytes | None:
@@ -201,57 +215,6 @@ def ingress_entries(client: redis.Redis, entries: Iterable[Entry]) -> list[Ingre
         IngressEntry(entry_id, published_ms, event_field(fields), fields)
         for (entry_id, fields), published_ms in zip(found, times, strict=True)
     ]
-
-
-def may_share(formats: KnownFormats, routed_chunks: Iterable[RoutedChunk]) -> bool:
-    """Whether any of these chunks may be written once for several integrations."""
-    has_several = any(len(one.integration_ids) > 1 for one in routed_chunks)
-    return has_several and formats.has(Format.SHARED_CHUNKS)
-
-
-def fill(pipeline: "redis.client.Pipeline", routing_result: RoutingResult, *, share: bool = False) -> None:
-    """Add to a transaction all of a hand-over but the end of its entries in the ingress."""
-    for routed_chunk in routing_result.routed_chunks:
-        append(pipeline, routed_chunk, share=share)
-    for dead in routing_result.dead:
-        pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(dead)})
-    _count(pipeline, routing_result)
-    count_volumes(pipeline, routing_result.volumes.items())
-
-
-def append(pipeline: "redis.client.Pipeline", routed_chunk: RoutedChunk, *, share: bool = False) -> None:
-    """Add to a transaction what puts the events into the backlogs.
-
-    If all processes can read it (`share`), what several integrations want is written once.
-    """
-    packed = pack_chunk(routed_chunk.events)
-    crc = checksum(packed)
-    count = len(routed_chunk.events)
-    size = sum(len(event.raw) for event in routed_chunk.events)
-    lane = keys.urgent if routed_chunk.urgent else keys.bulk
-    # The scripts that claim a batch rely on this order of fields, and pass over what follows.
-    fields: tuple[str | int | bytes, ...] = ("n", count, "bytes", size, "events", packed, "crc", crc)
-    if share and is_shared(len(packed), len(routed_chunk.integration_ids)):
-        chunk_id = new_chunk_id()
-        send_command(pipeline, "SET", keys.chunk(chunk_id), packed)
-        pipeline.hincrby(keys.CHUNKS, chunk_id, len(routed_chunk.integration_ids))
-        fields = ("n", count, "bytes", size, SHARED, chunk_id, "crc", crc)
-    if routed_chunk.traces:
-        fields = (*fields, TRACES, routed_chunk.traces)
-    for integration_id in routed_chunk.integration_ids:
-        send_command(pipeline, "XADD", lane(integration_id), "*", *fields)
-        pipeline.hincrby(keys.state_key(integration_id), "backlog_events", count)
-        pipeline.hincrby(keys.state_key(integration_id), "unclaimed_events", count)
-        pipeline.hincrby(keys.state_key(integration_id), "unclaimed_bytes", size)
-
-
-def _count(pipeline: "redis.client.Pipeline", routing_result: RoutingResult) -> None:
-    invalid = sum(len(dead.events) for dead in routing_result.dead)
-    pipeline.hincrby(keys.COUNTERS, "published", len(routing_result.done))
-    if routing_result.unwanted:
-        pipeline.hincrby(keys.COUNTERS, "unwanted", routing_result.unwanted)
-    if invalid:
-        pipeline.hincrby(keys.COUNTERS, "invalid", invalid)
 
 
 def count_unrouted(client: redis.Redis) -> int:

@@ -16,7 +16,8 @@ from redis.exceptions import ResponseError
 from worker.broker import keys
 from worker.broker.connection import broker_errors, joined_script, script_text, send_command, single_script
 from worker.broker.formats import KnownFormats
-from worker.broker.ingress import HEAVIEST_READ, IngressEntry, RoutingResult, fill, ingress_entries, may_share
+from worker.broker.hand_over import fill, may_share
+from worker.broker.ingress import HEAVIEST_READ, IngressEntry, RoutingResult, ingress_entries
 from worker.broker.locks import LeaderLock
 from worker.broker.notices import forget_floods, note_floods
 from worker.broker.oom import flat, has_room

@@ -8,7 +8,7 @@ work orders, hand-overs. What brings in new events must never use it.
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import redis
 from redis.exceptions import OutOfMemoryError, ResponseError
@@ -58,7 +58,34 @@ def ask_when_full(client: redis.Redis, *command: Any) -> Any:
         return write_when_full(client, [command])[0]
 
 
-def execute_when_full(client: redis.Redis, pipeline: "Pipeline", *, within_bounds: bool = False) -> list[Any]:
+class Behind(Protocol):
+    """Commands that go with a transaction as its last, and take their replies, errors among them.
+
+    They are left out where Redis is too full for a transaction.
+    """
+
+    def commands(self) -> Sequence[Sequence[Any]]:
+        """Return the commands."""
+
+    def answer(self, replies: Sequence[Any]) -> None:
+        """Take the replies."""
+
+
+class _Nothing:
+    def commands(self) -> Sequence[Sequence[Any]]:
+        return ()
+
+    def answer(self, replies: Sequence[Any]) -> None:
+        """Take none."""
+
+
+#: No command at all.
+NOTHING = _Nothing()
+
+
+def execute_when_full(
+    client: redis.Redis, pipeline: "Pipeline", *, within_bounds: bool = False, behind: Behind = NOTHING
+) -> list[Any]:
     """Execute a transaction; if Redis is too full for it, have it done all the same.
 
     What may take up more memory than it frees stays `within_bounds`: it is refused once the reserve is
@@ -66,25 +93,37 @@ def execute_when_full(client: redis.Redis, pipeline: "Pipeline", *, within_bound
     """
     commands = [command for command, _ in pipeline.command_stack]
     try:
-        return append_whole(pipeline)
+        return append_whole(pipeline, behind)
     except ResponseError as error:
         if not is_full(error) or (within_bounds and not has_room(client)):
             raise
         return write_when_full(client, commands)
 
 
-def append_whole(pipeline: "Pipeline") -> list[Any]:
+def append_whole(pipeline: "Pipeline", behind: Behind = NOTHING) -> list[Any]:
     """Execute a transaction; a key that it appends to and that is no stream is moved away first.
 
     Without that it would go on behind the command that failed, and delete what it could not append.
     """
-    streams = dict.fromkeys(command[1] for command, _ in pipeline.command_stack if command[0] == "XADD")
-    if not streams:
-        return list(pipeline.execute())
-    pipeline.command_stack.insert(0, (("EVAL", _MAKE_WAY, len(streams), *streams), {}))
-    moved, *replies = pipeline.execute()
-    report_displaced(moved)
-    return replies
+    stack = pipeline.command_stack
+    streams = dict.fromkeys(command[1] for command, _ in stack if command[0] == "XADD")
+    if streams:
+        stack.insert(0, (("EVAL", _MAKE_WAY, len(streams), *streams), {}))
+    own = stack[:]
+    stack += [(tuple(command), {}) for command in behind.commands()]
+    replies: list[Any] = pipeline.execute(raise_on_error=False)
+    behind.answer(replies[len(own) :])
+    raise_first([command for command, _ in own], replies)
+    if streams:
+        report_displaced(replies[0])
+    return replies[bool(streams) : len(own)]
+
+
+def raise_first(commands: Sequence[Sequence[Any]], replies: Sequence[Any]) -> None:
+    """Raise the first error among the replies to commands."""
+    for command, reply in zip(commands, replies, strict=False):
+        if isinstance(reply, ResponseError):
+            raise type(reply)(f"{command[0]} in a transaction: {reply}") from reply
 
 
 def report_displaced(moved: Iterable[bytes]) -> None:

@@ -16,7 +16,8 @@ from redis.exceptions import WatchError
 from worker.broker import keys
 from worker.broker.connection import await_replica, broker_errors
 from worker.broker.formats import KnownFormats
-from worker.broker.ingress import RoutedChunk, append, may_share
+from worker.broker.hand_over import append, may_share
+from worker.broker.ingress import RoutedChunk
 from worker.broker.oom import append_whole
 from worker.broker.packing import damaged_counts, whole
 from worker.model.log_events import REPLAY_RECORDS_DAMAGED

@@ -53,10 +53,13 @@ class Snapshot:
         #: Whether Redis has the integrations, none included; an emptied one has not.
         self.is_complete = False
 
-    def subscriptions(self) -> dict[str, Subscription]:
-        """Return all, those read again that changed. The same object comes back while nothing changed."""
+    def subscriptions(self, known: bytes | None = None) -> dict[str, Subscription]:
+        """Return all, those read again that changed. The same object comes back while nothing changed.
+
+        `known` is their version, if the caller has just read it.
+        """
         with broker_errors():
-            version: Any = self._client.get(keys.INTEGRATIONS_VERSION)
+            version: Any = known or self._client.get(keys.INTEGRATIONS_VERSION)
             self.is_complete = version is not None
             if version != self._version or version is None:
                 self._subscriptions = self._changed(version) or self._all()

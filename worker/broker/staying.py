@@ -6,29 +6,37 @@ for routers, sweepers and all others, those of earlier releases included. `order
 leases it.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors, send_command
+from worker.broker.connection import broker_errors
+from worker.broker.round_trips import Call, ask, call_of, run_script
 
 if TYPE_CHECKING:
     import redis
+    from redis.commands.core import Script
 
 #: The claim reads the entry again, so this reads no more than one.
 _READ = ("XREAD", "COUNT", 1, "BLOCK")
 
 
-def await_entry(client: "redis.Redis", integration_id: str, seconds: float) -> bool:
-    """Wait until an entry stands in the backlog, for so long at most; return whether one does.
+def claim_when_it_comes(
+    client: "redis.Redis", integration_id: str, seconds: float, script: "Script", call: Call
+) -> Any:
+    """Wait until an entry stands in the backlog, for so long at most; return what `claim.lua` replies then.
 
-    A read that blocks: it has a connection of its own for that time. Raises BrokerUnavailable.
+    One round trip: Redis begins the claim once the read in front of it, which blocks, has an entry. It has a
+    connection of its own for that time. Raises BrokerUnavailable.
     """
     lanes = keys.urgent(integration_id), keys.bulk(integration_id)
+    read = (*_READ, max(1, round(seconds * 1000)), "STREAMS", *lanes, 0, 0)
     with broker_errors():
-        try:
-            found = send_command(client, *_READ, max(1, round(seconds * 1000)), "STREAMS", *lanes, 0, 0)
-        except ResponseError:
-            return True  # whatever is wrong with it, the claim that follows says, or puts right
-        return bool(found)
+        # Whatever is wrong with a lane that cannot be read, the claim says, or puts right.
+        _, reply = ask(client, read, call_of(script, call))
+        if isinstance(reply, NoScriptError):
+            return run_script(client, script, call)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply

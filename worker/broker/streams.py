@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker.connection import broker_errors, send_command, single_script
+from worker.broker.round_trips import ask
 from worker.model.log_events import STREAM_ENTRIES_STRANDED
 
 log = logging.getLogger(__name__)
@@ -29,14 +30,26 @@ class GroupReader:
     """
 
     def __init__(
-        self, client: redis.Redis, streams: Sequence[str], group: str, consumer: str, claim_idle: float
+        self,
+        client: redis.Redis,
+        streams: Sequence[str],
+        group: str,
+        consumer: str,
+        claim_idle: float,
+        beside: str | None = None,
     ) -> None:
-        """Read as `consumer`, which must be unique; take over what is silent for `claim_idle` seconds."""
+        """Read as `consumer`, which must be unique; take over what is silent for `claim_idle` seconds.
+
+        What stands under the key `beside` is read behind the entries, in the same round trip.
+        """
         self._client = client
         self._streams = list(streams)
         self._group = group
         self._consumer = consumer
         self._claim_idle = claim_idle
+        self._beside = beside
+        #: What stood under that key when the latest entries had been read; None if it was not read.
+        self.noted: bytes | None = None
         self._make_group = single_script(client, "make_group")
         self._stranded = single_script(client, "stranded")
         self._own_first = True
@@ -58,6 +71,7 @@ class GroupReader:
         self._own_first = True
 
     def _read(self, count: int, block_ms: int) -> dict[str, list[Entry]]:
+        self.noted = None
         if self._own_first:
             own = self._ask(count, None, "0")
             if any(own.values()):
@@ -65,6 +79,7 @@ class GroupReader:
             self._own_first = False
         if time.monotonic() >= self._next_takeover:
             taken = {stream: self._take_over(stream, count) for stream in self._streams}
+            self.noted = None
             if any(taken.values()):
                 return taken  # and look again next time: there may be more
             self._next_takeover = time.monotonic() + self._claim_idle / 2
@@ -77,9 +92,20 @@ class GroupReader:
         command += ["STREAMS", *self._streams, *[since] * len(self._streams)]
         # What may have been handed out before an error must be asked for again.
         self._own_first, before = True, self._own_first
-        reply = send_command(self._client, *command)
+        reply = self._send(command)
         self._own_first = before
         return {stream.decode(): self._present(stream, entries) for stream, entries in reply or ()}
+
+    def _send(self, command: list[Any]) -> Any:
+        if self._beside is None:
+            return send_command(self._client, *command)
+        # MGET takes what is of another type for nothing.
+        reply, noted = ask(self._client, command, ("MGET", self._beside))
+        for one in (reply, noted):
+            if isinstance(one, Exception):
+                raise one
+        [self.noted] = noted
+        return reply
 
     def _take_over(self, stream: str, count: int) -> list[Entry]:
         """Take over what a silent consumer holds or, what should never be, what none holds."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from worker.broker.backlog import Backlog
+from worker.broker.backlog import Backlog, Claim
 from worker.destinations import Sender
 from worker.integrations.integration import MAX_RETRIES
 from worker.model.batches import Batch, DeliveryAttempt
@@ -126,13 +126,14 @@ class DeliveryWorker:
         until = report.began + CARRY_ON
         following: WorkOrder | None = order
         while following is not None:
-            following = self._deliver_batch(following, retries, report, gate)
-            if following is not None and following.stays:
-                self._staying.wait(following.integration_id, self._backlog.await_more)
+            claim = self._claim(following, gate)
+            if following.stays:
                 until = time.monotonic() + CARRY_ON  # until now its thread was to be had
+            following = self._deliver_batch(following, claim, retries, report, gate)
+            if following is None or following.stays:
                 continue
             # Retries are counted by the task, so that a batch that follows one needs a task of its own.
-            if following is not None and (retries or time.monotonic() >= until):
+            if retries or time.monotonic() >= until:
                 self._go_on(following, self._kind)
                 break
         return report
@@ -148,11 +149,18 @@ class DeliveryWorker:
         """
         self._senders.close_unused(standing)
 
+    def _claim(self, order: WorkOrder, gate: Gate) -> Claim | str:
+        claim: Claim | str = "nothing"
+        if order.stays:
+            claim = self._staying.claim(order, self._backlog.claim_next)
+        if claim == "nothing":
+            with gate:
+                claim = self._backlog.claim(order)
+        return claim
+
     def _deliver_batch(
-        self, order: WorkOrder, retries: int, report: TaskReport, gate: Gate
+        self, order: WorkOrder, claim: Claim | str, retries: int, report: TaskReport, gate: Gate
     ) -> WorkOrder | None:
-        with gate:
-            claim = self._backlog.claim(order)
         if isinstance(claim, str):
             if order.stays:
                 return None  # nothing came, or it may not be sent now: no event waits for this order

@@ -7,7 +7,7 @@ and its bytes, a megabyte of them at the most; it blocks nothing and never vanis
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingRes
 from worker.broker.ingress_ahead import IngressAhead
 from worker.broker.snapshot import Snapshot, Subscription
 from worker.broker.volumes import Volume
+from worker.broker.waking import Wakes
 from worker.model.availability import Dependencies, run_forever
 from worker.model.deliveries import Cause, DeadLetter, Failure
 from worker.model.errors import BrokerUnavailable, InvalidEvent
@@ -81,7 +82,7 @@ class Router:
         self._snapshot = snapshot
         self._issue = issue
         self._tracing = tracing
-        self._route = partial(routing_results, traced=tracing is not None)
+        self._route = partial(routing_results, traced=tracing is not None, shares=ingress.shares)
         self._ahead = RouteAhead(ahead, self._route, self._subscriptions, self._wake)
         #: None until the first read.
         self._read_count: int | None = None
@@ -101,7 +102,7 @@ class Router:
         if received:
             try:
                 # Read after the events: an integration made before an event was published is never missed.
-                self._hand_over(received, self._subscriptions())
+                self._hand_over(received, self._subscriptions(self._ingress.version))
             except BaseException:
                 self._ingress.read_again()
                 raise
@@ -121,9 +122,9 @@ class Router:
     def _is_behind(self, seconds_an_event: float) -> bool:
         return self._ingress.waiting() * seconds_an_event > BEHIND
 
-    def _subscriptions(self) -> Mapping[str, Subscription]:
-        """Return what every integration wants. Raises BrokerUnavailable when that is not known of one."""
-        subscriptions = self._snapshot.subscriptions()
+    def _subscriptions(self, known: bytes | None = None) -> Mapping[str, Subscription]:
+        """Return what every integration wants; `known` is the version. Raises BrokerUnavailable."""
+        subscriptions = self._snapshot.subscriptions(known)
         if not self._snapshot.is_complete:
             # No integration seems to want anything: to route now would be to drop what was accepted.
             raise BrokerUnavailable(_NO_INTEGRATIONS)
@@ -134,14 +135,21 @@ class Router:
 
     def _hand_over(self, received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]) -> None:
         for routing_result in self._route(received, subscriptions):
-            if not self._ingress.hand_over(routing_result):
+            wakes = self._backlog.wakes(routing_result.integration_ids())
+            if not self._ingress.hand_over(routing_result, wakes):
                 self._ingress.read_again()
                 return
-            self._wake(routing_result, subscriptions)
+            self._issue_orders(wakes, routing_result, subscriptions)
 
     def _wake(self, routing_result: RoutingResult, subscriptions: Mapping[str, Subscription]) -> None:
-        woken = {one for routed_chunk in routing_result.routed_chunks for one in routed_chunk.integration_ids}
-        for order in self._backlog.wake(sorted(woken)):
+        self._issue_orders(
+            self._backlog.wakes(routing_result.integration_ids()), routing_result, subscriptions
+        )
+
+    def _issue_orders(
+        self, wakes: Wakes, routing_result: RoutingResult, subscriptions: Mapping[str, Subscription]
+    ) -> None:
+        for order in wakes.orders():
             self._issue(order, subscriptions[order.integration_id].destination.type)
         if self._tracing is not None and routing_result.contexts:
             trace_routing(self._tracing, routing_result)
@@ -159,16 +167,28 @@ def _suited(asked: int, size: int, seconds: float) -> int:
 
 
 def routing_results(
-    received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription], *, traced: bool = False
+    received: Sequence[IngressEntry],
+    subscriptions: Mapping[str, Subscription],
+    *,
+    traced: bool = False,
+    shares: Callable[[], bool] = lambda: False,
 ) -> Iterator[RoutingResult]:
-    """Sort entries into results of which each is a transaction that Redis can swallow."""
+    """Sort entries into results of which each is a transaction that Redis can swallow.
+
+    `shares` says whether what several integrations want is sent once.
+    """
     routing_result = route_entries(received, subscriptions, TracedEvents() if traced else None)
-    if routing_result.weight() > HEAVIEST and len(received) > 1:
+    if len(received) > 1 and _is_heavy(routing_result, shares):
         middle = len(received) // 2
-        yield from routing_results(received[:middle], subscriptions, traced=traced)
-        yield from routing_results(received[middle:], subscriptions, traced=traced)
+        for part in (received[:middle], received[middle:]):
+            yield from routing_results(part, subscriptions, traced=traced, shares=shares)
     else:
         yield routing_result
+
+
+def _is_heavy(routing_result: RoutingResult, shares: Callable[[], bool]) -> bool:
+    is_heavy = routing_result.weight() > HEAVIEST
+    return is_heavy and not (shares() and routing_result.weight(share=True) <= HEAVIEST)
 
 
 def route_entries(

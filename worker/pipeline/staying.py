@@ -7,8 +7,10 @@ one (`ThreadShares.has_plenty`). Should that change, or the pool be asked to end
 import time
 from collections.abc import Callable
 
+from worker.broker.backlog import Claim
 from worker.model.batches import Batch
 from worker.model.deliveries import Settlement
+from worker.model.orders import WorkOrder
 
 #: For so long after the last event a task stays, and in all, in seconds. The first is less than the time for
 #: which an order counts as on its way (slots.lua).
@@ -18,8 +20,8 @@ LOOK = 0.1
 #: A batch of more events than this is no trickle: who stays would only make more and smaller batches.
 MOST_OF_A_TRICKLE = 50
 
-#: Waits until something stands in the backlog of an integration, for so many seconds; says whether it does.
-AwaitMore = Callable[[str, float], bool]
+#: Claims what comes within so many seconds for an order; says `nothing` if nothing does.
+ClaimNext = Callable[[WorkOrder, float], Claim | str]
 
 
 class Staying:
@@ -34,12 +36,13 @@ class Staying:
         is_trickle = len(batch.events) <= MOST_OF_A_TRICKLE and not settlement.dead
         return is_trickle and time.monotonic() < began + LONGEST_STAY and self._may_stay()
 
-    def wait(self, integration_id: str, await_more: AwaitMore) -> None:
-        """Wait until more comes, for STAY at the most. Raises BrokerUnavailable."""
+    def claim(self, order: WorkOrder, claim_next: ClaimNext) -> Claim | str:
+        """Claim what comes within STAY; say `nothing` if nothing did. Raises BrokerUnavailable."""
         until = time.monotonic() + STAY
-        while (left := until - time.monotonic()) > 0 and self._may_stay():
-            if await_more(integration_id, min(left, LOOK)):
-                return
+        claim: Claim | str = "nothing"
+        while claim == "nothing" and (left := until - time.monotonic()) > 0 and self._may_stay():
+            claim = claim_next(order, min(left, LOOK))
+        return claim
 
 
 def never() -> bool:

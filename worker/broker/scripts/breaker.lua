@@ -67,8 +67,8 @@ end
 
 -- Another slot helps only where the slots that there may be are all taken, by sendings that take their time.
 -- Who is quick stays with one, so that it holds no more than one thread should it begin to hang.
-local function wants_more(window)
-  if number(redis.call('HGET', KEYS[2], 'last_send_ms'), 0) < SOON_MS then
+local function wants_more(window, last_send_ms)
+  if number(last_send_ms, 0) < SOON_MS then
     return false
   end
   local taken = 0
@@ -78,12 +78,14 @@ local function wants_more(window)
   return taken >= math.floor(window)
 end
 
-local function note_well(window)
-  if wants_more(window) then
+local function note_well(window, last_send_ms, failures, breaker)
+  if wants_more(window, last_send_ms) then
     redis.call('HSET', KEYS[2], 'window', math.min(all_slots(), window + 1))
   end
-  redis.call('HDEL', KEYS[2], 'failures')
-  if is_open() then
+  if failures then
+    redis.call('HDEL', KEYS[2], 'failures')
+  end
+  if breaker == 'open' then
     close_breaker()
     return 'closed'
   end
@@ -116,9 +118,10 @@ end
 -- Returns 'opened' or 'closed' when the breaker changed, 'another reason' when it stays open for one that is
 -- not the one that was known, else ''.
 local function note(slot, health, cause, intervals)
-  local window = number(redis.call('HGET', KEYS[2], 'window'), 1)
+  local found = redis.call('HMGET', KEYS[2], 'window', 'last_send_ms', 'failures', 'breaker')
+  local window = number(found[1], 1)
   if health == 'well' then
-    return note_well(window)
+    return note_well(window, found[2], found[3], found[4])
   elseif health == 'failed' or health == 'misconfigured' then
     return note_ill(slot, window, health, cause, intervals)
   end

@@ -1,6 +1,7 @@
 -- Claims a batch for the bearer of a work order, or reads again what its slot holds already.
--- KEYS: 5 integrations.  ARGV: 3 slot, 4 epoch, 5 lease in ms, 6 an order's lease in ms, 7 who claims.
--- Returns {word} where there is nothing to do: 'stale', 'early', 'held', 'empty'; else
+-- KEYS: 5 integrations.  ARGV: 3 slot, 4 epoch, 5 lease in ms, 6 an order's lease in ms, 7 who claims, 8 'stay' if
+-- the slot is to be left as it is while nothing stands in the lanes.
+-- Returns {word} where there is nothing to do: 'stale', 'early', 'held', 'empty', 'nothing'; else
 -- {'batch', now, configuration, carried, attempts, how many holders may have sent it, urgent entries, bulk
 --  entries, further order, whether it probes a destination whose breaker is open, how many suspects to send
 --  together, or 0, and how often the first of them has been lost alone}.
@@ -71,10 +72,9 @@ local function limit(value, otherwise)
   return found >= 1 and found or otherwise
 end
 
-local function claim_new()
-  local limits = redis.call('HMGET', KEYS[2], 'batch_events', 'batch_bytes')
+local function claim_new(most_events, most_bytes)
   local room = {
-    events = limit(limits[1], 500), bytes = limit(limits[2], 900000), untouched = true, taken = 0,
+    events = limit(most_events, 500), bytes = limit(most_bytes, 900000), untouched = true, taken = 0,
     taken_bytes = 0,
   }
   local urgent, bulk
@@ -100,8 +100,12 @@ end
 if state == 'waiting' and number(found[3], 0) > now + EARLY_MS then
   return {'early'}
 end
+if ARGV[8] and redis.call('XLEN', KEYS[3]) + redis.call('XLEN', KEYS[4]) == 0 then
+  return {'nothing'}
+end
 redis.call('HDEL', KEYS[2], 'ordered_at')
-local standing = redis.call('HMGET', KEYS[2], 'held', 'breaker', 'probe', 'rests_until')
+local standing = redis.call('HMGET', KEYS[2], 'held', 'breaker', 'probe', 'rests_until', 'batch_events',
+  'batch_bytes')
 local open = standing[2] == 'open'
 local probing = open and standing[3] == slot
 if standing[1] == '1' or (open and not probing) or (rests(standing[4]) and chunks == 0) then
@@ -118,7 +122,7 @@ local urgent, bulk, doubtful
 if chunks > 0 then
   urgent, bulk, doubtful = held_by_slot(KEYS[3]), held_by_slot(KEYS[4]), whole(found[10])
 else
-  urgent, bulk = claim_new()
+  urgent, bulk = claim_new(standing[5], standing[6])
   -- Release 0.1.0 leaves the number of an earlier batch when it frees a slot.
   doubtful = 0
   redis.call('HDEL', key, 'doubtful', 'reissues', 'stretched')
@@ -138,6 +142,6 @@ redis.call('HSET', KEYS[2], 'claimed_at', now)
 redis.call('ZADD', KEYS[1], now + lease_ms, member(slot))
 return {
   'batch', now, redis.call('HGET', KEYS[5], ARGV[1]) or '', found[5] or '', whole(found[6]),
-  whole(found[7]) + doubtful, urgent, bulk, order_free_slot(order_lease_ms), probing and 1 or 0,
+  whole(found[7]) + doubtful, urgent, bulk, (order_free_slot(order_lease_ms)), probing and 1 or 0,
   whole(found[8]), whole(found[9]),
 }

@@ -43,40 +43,39 @@ local function order_probe(lease_ms, slow)
   return {chosen, order(chosen, lease_ms), slow}
 end
 
--- Leases a free slot for work that waits: {slot, epoch, whether it is slow}, or false.
+-- Leases a free slot for work that waits: {slot, epoch, whether it is slow}, or false; and what it has found.
 local function order_free_slot(lease_ms)
   local found = redis.call('HMGET', KEYS[2], 'held', 'breaker', 'rests_until', 'ordered_at', 'claimed_at',
     'last_send_ms', 'unclaimed_events', 'batch_events')
   if found[1] == '1' then
-    return false
+    return false, found
   end
   local slow = is_slow(found[6])
   if found[2] == 'open' then
-    return order_probe(lease_ms, slow)
+    return order_probe(lease_ms, slow), found
   end
   if rests(found[3]) or on_its_way(found[4]) or taken_soon(found[5], found[6], found[7], found[8])
     or not work_waits() then
-    return false
+    return false, found
   end
   for slot = 1, slots_allowed() do
     if redis.call('HEXISTS', ARGV[2] .. slot, 'state') == 0 then
-      return {slot, order(slot, lease_ms), slow}
+      return {slot, order(slot, lease_ms), slow}, found
     end
   end
-  return false
+  return false, found
 end
 
 -- Leases a slot that was just freed for the worker that freed it, which will look again within half a second, or as
 -- soon as something comes. To all others it is an order on its way, so that they issue none. Only where nothing
 -- stands in the lanes at all: the worker waits for the first entry. A destination that takes its time may need
 -- further slots. Should the worker end, the sweeper sees to the slot soon.
--- Returns {slot, epoch, 0, 1}, or false.
+-- Takes what order_free_slot has found.  Returns {slot, epoch, 0, 1}, or false.
 local STAY_LEASE_MS = 2 * ON_ITS_WAY_MS
 
-local function order_to_stay(slot)
-  local found = redis.call('HMGET', KEYS[2], 'held', 'breaker', 'rests_until', 'ordered_at', 'last_send_ms')
+local function order_to_stay(slot, found)
   if found[1] == '1' or found[2] == 'open' or rests(found[3]) or on_its_way(found[4])
-    or number(found[5], 0) >= SOON_MS or slot > slots_allowed()
+    or number(found[6], 0) >= SOON_MS or slot > slots_allowed()
     or redis.call('XLEN', KEYS[3]) + redis.call('XLEN', KEYS[4]) > 0 then
     return false
   end

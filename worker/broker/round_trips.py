@@ -1,0 +1,58 @@
+"""One round trip to Redis for some commands, without what a client and a pipeline of redis-py add to each.
+
+While events trickle in, that is most of what a router or a worker does for an event: redis-py looks for
+commands that it prepares, repeats or measures. Replies are as Redis sends them.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+if TYPE_CHECKING:
+    import redis
+    from redis.commands.core import Script
+
+#: The keys and arguments of one call of a script.
+Call = tuple[Sequence[Any], Sequence[Any]]
+
+
+def ask(client: "redis.Redis", *commands: Sequence[Any]) -> list[Any]:
+    """Send commands as they stand; return their replies, errors among them.
+
+    Raises what redis-py raises when the connection fails: then it is not known what was done.
+    """
+    pool: Any = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_packed_command(connection.pack_commands(commands))
+        return [_reply(connection) for _ in commands]
+    except BaseException:
+        connection.disconnect()  # an answer that was not read must not be taken for a later one
+        raise
+    finally:
+        pool.release(connection)
+
+
+def call_of(script: "Script", call: Call) -> tuple[Any, ...]:
+    """Return the command that runs a script which Redis has, as a rule."""
+    of, words = call
+    return "EVALSHA", script.sha, len(of), *of, *words
+
+
+def run_script(client: "redis.Redis", script: "Script", call: Call) -> Any:
+    """Run a script; return its reply. Raises what redis-py raises."""
+    [reply] = ask(client, call_of(script, call))
+    if isinstance(reply, NoScriptError):
+        client.script_load(script.script)
+        [reply] = ask(client, call_of(script, call))
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
