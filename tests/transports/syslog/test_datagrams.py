@@ -114,6 +114,7 @@ def test_a_refusal_amid_a_batch_is_about_that_batch(monkeypatch: pytest.MonkeyPa
     late: list[SentDatagrams] = []
     with SyslogUdpReceiver() as receiver, datagrams_to(receiver.url) as way:
         way.send(messages(1), SOON, on_end=late.append)
+        assert receiver.wait_for(1)
         receiver.stop()
         with pytest.raises(ConnectFailed):
             way.send(messages(100), SOON, on_end=late.append)
