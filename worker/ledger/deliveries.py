@@ -3,15 +3,17 @@
 Nothing here writes; on SQLite nothing here waits for the recorder either.
 """
 
-from collections.abc import Collection
+from collections import namedtuple
+from collections.abc import Collection, Iterable
 from dataclasses import fields
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     CompoundSelect,
     Connection,
     Engine,
-    Executable,
     Select,
     and_,
     case,
@@ -22,17 +24,26 @@ from sqlalchemy import (
     union_all,
 )
 
+from worker.ledger.batch_reading import counts_of_plain, has_type, newest_rows, rows_of_events
+from worker.ledger.batches import delivered_batches
 from worker.ledger.engine import distinct_values, reading
 from worker.ledger.results import DeliveryCounts, DeliveryRow, Place
-from worker.ledger.rows import storable
+from worker.ledger.rows import Row, storable
 from worker.ledger.schema import deliveries as deliveries_table
 from worker.ledger.schema import integrations
 from worker.model.deliveries import Assurance, Status
 from worker.model.outcomes import event_id_of, keys_between
+from worker.model.time import LATEST_MS
 
 _delivery = deliveries_table.c
 
 _COLUMNS = [_delivery[field.name] for field in fields(DeliveryRow) if field.name in _delivery]
+
+#: A row of those columns, and where they stand among all columns.
+_Named = namedtuple("_Named", [column.name for column in _COLUMNS])  # noqa: PYI024 - the names are those of columns
+_PLACES = [list(deliveries_table.c).index(column) for column in _COLUMNS]
+_SETTLED = list(deliveries_table.c).index(_delivery.settled_ms)
+_batch = delivered_batches.c
 
 #: A partial index serves a question only if these very words stand in it.
 NOT_DELIVERED = text("status <> 'delivered'")
@@ -60,25 +71,86 @@ def find_deliveries(  # noqa: PLR0913 - each is named, and narrows what is meant
     `failed` means those that are dead or to be tried again. Only the event and the integration spare a look
     at those that another filter leaves out.
     """
-    conditions = _delivery_conditions(status, since_ms, before)
-    if failed:
+    asked = _Asked(integration_id, status, failed, event_id, event_type, tenant_id, since_ms, until_ms, before)
+    with reading(engine) as connection:
+        rows = _with_own_row(connection, asked, limit)
+        if not failed and status in {None, Status.DELIVERED}:
+            rows += _plain(connection, asked, limit)
+    return sorted(rows, key=attrgetter("place"), reverse=True)[:limit]
+
+
+class _Asked(NamedTuple):
+    """What `find_deliveries` was asked for."""
+
+    integration_id: str | None
+    status: Status | None
+    failed: bool
+    event_id: str | None
+    event_type: str | None
+    tenant_id: str | None
+    since_ms: int | None
+    until_ms: int | None
+    before: Place | None
+
+
+def _with_own_row(connection: Connection, asked: _Asked, limit: int) -> list[DeliveryRow]:
+    conditions = _delivery_conditions(asked.status, asked.since_ms, asked.before)
+    integration_id, event_id = asked.integration_id, asked.event_id
+    if asked.failed:
         conditions.append(NOT_DELIVERED)
-    if until_ms is not None:
-        conditions.append(_delivery.settled_ms <= until_ms)
-    if event_type is not None:
-        conditions.append(_delivery.event_type == storable(event_type))
-    if tenant_id is not None:
-        conditions.append(_is_of_tenant(tenant_id))
+    if asked.until_ms is not None:
+        conditions.append(_delivery.settled_ms <= asked.until_ms)
+    if asked.event_type is not None:
+        conditions.append(_delivery.event_type == storable(asked.event_type))
+    if asked.tenant_id is not None:
+        conditions.append(_is_of_tenant(_delivery.integration_id, asked.tenant_id))
     if integration_id is not None:
         # Of one event there are few rows: an index by integration would lead past all of its deliveries.
         column = _delivery.integration_id if event_id is None else _delivery.integration_id.concat("")
         conditions.append(column == storable(integration_id))
     if event_id is not None:
         conditions += _is_of_event(storable(event_id))
-    with reading(engine) as connection:
-        if integration_id is None and event_id is None:
-            return _newest_of_all(connection, conditions, limit)
-        return _delivery_rows(connection, _newest(conditions, limit))
+    if integration_id is None and event_id is None:
+        return _newest_of_all(connection, conditions, limit)
+    return _delivery_rows(connection.execute(_newest(conditions, limit)))
+
+
+def _plain(connection: Connection, asked: _Asked, limit: int) -> list[DeliveryRow]:
+    """Return those that batches hold: see `find_deliveries`."""
+
+    def is_meant(row: Row) -> bool:
+        is_behind = asked.before is not None and (row[_SETTLED], row[0], row[1]) >= asked.before
+        return not is_behind and (asked.event_type is None or row[2] == storable(asked.event_type))
+
+    until_ms = min(asked.until_ms or LATEST_MS, asked.before.settled_ms if asked.before else LATEST_MS)
+    since_ms = asked.since_ms or 0
+    if asked.event_id is not None:
+        homes = _homes(connection, asked)
+        rows = [
+            row
+            for row in rows_of_events(connection, [storable(asked.event_id)], since_ms)
+            if since_ms <= row[_SETTLED] <= until_ms and is_meant(row) and (homes is None or row[1] in homes)
+        ]
+    else:
+        conditions = [_batch.settled_ms.between(since_ms, until_ms)]
+        if asked.integration_id is not None:
+            conditions.append(_batch.integration_id == storable(asked.integration_id))
+        if asked.tenant_id is not None:
+            conditions.append(_is_of_tenant(_batch.integration_id, asked.tenant_id))
+        if asked.event_type is not None:
+            conditions.append(has_type(storable(asked.event_type)))
+        rows = newest_rows(connection, conditions, is_meant, limit)
+    return _delivery_rows(_Named(*(row[place] for place in _PLACES)) for row in rows)
+
+
+def _homes(connection: Connection, asked: _Asked) -> set[str] | None:
+    """Return the integrations whose deliveries are meant; None for all."""
+    named = None if asked.integration_id is None else {storable(asked.integration_id)}
+    if asked.tenant_id is None:
+        return named
+    wanted = select(integrations.c.id).where(integrations.c.tenant_id == storable(asked.tenant_id))
+    mine = set(connection.execute(wanted).scalars())
+    return mine if named is None else mine & named
 
 
 def tallies(
@@ -103,6 +175,12 @@ def tallies(
             of_one = counts.setdefault(integration_id, {})
             of_one[status] = count
             of_one["retried"] = of_one.get("retried", 0) + int(retried)
+        plain = [_batch.settled_ms >= (since_ms or 0)]
+        if integration_ids is not None:
+            plain.append(_batch.integration_id.in_(integration_ids))
+        for integration_id, count in counts_of_plain(connection, plain).items():
+            of_one = counts.setdefault(integration_id, {})
+            of_one[Status.DELIVERED] = of_one.get(Status.DELIVERED, 0) + count
     return {integration_id: DeliveryCounts(**of_one) for integration_id, of_one in counts.items()}
 
 
@@ -120,9 +198,9 @@ def _delivery_conditions(status: Status | None, since_ms: int | None, before: Pl
     return conditions
 
 
-def _is_of_tenant(tenant_id: str) -> Any:
-    """Return the condition that a delivery's integration is, or was, of this tenant."""
-    home = integrations.c.id == _delivery.integration_id
+def _is_of_tenant(integration_id: ColumnElement[str], tenant_id: str) -> Any:
+    """Return the condition that an integration is, or was, of this tenant."""
+    home = integrations.c.id == integration_id
     return select(1).where(home, integrations.c.tenant_id == storable(tenant_id)).exists()
 
 
@@ -147,7 +225,7 @@ def _newest_of_all(connection: Connection, conditions: list[Any], limit: int) ->
     rows: list[DeliveryRow] = []
     for start in range(0, len(ids), _MOST_PARTS):
         some = ids[start : start + _MOST_PARTS]
-        rows += _delivery_rows(connection, _newest_of_each(some, conditions, limit))
+        rows += _delivery_rows(connection.execute(_newest_of_each(some, conditions, limit)))
     return sorted(rows, key=lambda row: row.place, reverse=True)[:limit]
 
 
@@ -159,8 +237,8 @@ def _newest_of_each(integration_ids: list[str], conditions: list[Any], limit: in
     return union_all(*(select(part) for part in parts))
 
 
-def _delivery_rows(connection: Connection, wanted: Executable) -> list[DeliveryRow]:
-    rows = connection.execute(wanted).mappings()
+def _delivery_rows(rows: Iterable[Any]) -> list[DeliveryRow]:
+    """Type rows with the columns of _COLUMNS."""
     return [
         DeliveryRow(
             **{
@@ -171,7 +249,7 @@ def _delivery_rows(connection: Connection, wanted: Executable) -> list[DeliveryR
             },
             reused_id=event_id_of(row["event_id"]) != row["event_id"],
         )
-        for row in rows
+        for row in (one._asdict() for one in rows)
     ]
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -29,6 +29,8 @@ from worker.ledger.address import SETTING, postgres_arguments, read_address
 from worker.ledger.driver_errors import as_outage, unmade_file
 from worker.ledger.schema import ledger_identity
 from worker.model.errors import InvalidSetting, SchemaOutdated
+
+_Value = TypeVar("_Value")
 
 #: An open ledger, as modules name it that know no SQL.
 Ledger = Engine
@@ -93,7 +95,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def chunks(values: Collection[str]) -> Iterator[list[str]]:
+def chunks(values: Collection[_Value]) -> Iterator[list[_Value]]:
     """Yield the values in lists, each short enough to be bound in one statement."""
     left = list(values)
     for start in range(0, len(left), _MOST_VALUES):

@@ -23,6 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from worker.ledger.batch_reading import latest_settled
 from worker.ledger.counts import Minute, read_minutes
 from worker.ledger.deliveries import NOT_DELIVERED
 from worker.ledger.engine import reading
@@ -37,6 +38,11 @@ _MOST_PARTS = 100
 _delivery = deliveries.c
 _minute = minute_counts.c
 
+#: Where a row of `deliveries` holds them.
+_STATUS, _SETTLED, _LATENCY = (
+    list(deliveries.c).index(column)
+    for column in (_delivery.status, _delivery.settled_ms, _delivery.latency_ms)
+)
 #: When it was settled (ms), where it stands, how long it took (ms).
 _Settled = tuple[int, str, int | None]
 _Id = BindParameter[str]
@@ -139,7 +145,10 @@ def _latest_settled(connection: Connection, ids: Sequence[str], sample: int) -> 
     found: dict[str, list[_Settled]] = {one: [] for one in ids}
     for one, at_ms, status, took_ms in _of_each(connection, ids, _latest, sample):
         found[one].append((at_ms, status, took_ms))
-    return {one: sorted(settled, key=_moment, reverse=True) for one, settled in found.items()}
+    for one in ids:
+        plain = latest_settled(connection, one, sample)
+        found[one] += [(row[_SETTLED], row[_STATUS], row[_LATENCY]) for row in plain]
+    return {one: sorted(settled, key=_moment, reverse=True)[:sample] for one, settled in found.items()}
 
 
 def _moment(settled: _Settled) -> int:

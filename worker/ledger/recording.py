@@ -8,11 +8,14 @@ Recording an entry again changes nothing, counts included, whichever recorder do
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 
 from sqlalchemy import Connection, Engine, exc
 
 from worker.ledger.attempts import attempt_rows
+from worker.ledger.batch_writing import moved_rows, set_apart, take_turn, write_batches
+from worker.ledger.batches import Plain
 from worker.ledger.bulk import (
     ATTEMPTS,
     COUNTS,
@@ -54,6 +57,7 @@ _PROBE = "0-0"
 _NAME = "siem-probe"
 _FINDING = Failure(FailureCode.WORKER_LOST, "a probe", "nothing is to do")
 _OUTCOME = Outcome(_NAME, Status.DEAD, 1, _FINDING, None, [EventTrace(_NAME, "policy.deny", 1, 1, 1)])
+_PLAIN = Outcome(_NAME, Status.DELIVERED, 1, None, None, [EventTrace(f"{_NAME}-2", "policy.deny", 1, 1, 1)])
 _LETTER = DeadLetter(_NAME, Cause.REFUSED, _FINDING, 1, [QueuedEvent(_NAME, "policy.deny", 1, 1, b"{}")], [1])
 _CHUNK = ParkedChunk(_NAME, urgent=True, position=1, events=1, size=2, packed=b"{}")
 
@@ -63,16 +67,19 @@ def record_entries(
     outcomes: Sequence[tuple[str, list[Outcome]]],
     dead: Sequence[tuple[str, DeadLetter]],
     parked: Sequence[tuple[str, ParkedChunk]] = (),
+    *,
+    batches: bool = True,
 ) -> Recorded:
     """Write the entries that are not written yet, each named by its id in its stream ("ms-seq").
 
     Says how many settlements and dead letters were new, and what was disabled. Entries may come in any
-    order: of the settlements of one delivery, the one that the stream got last is kept. Raises
+    order: of the settlements of one delivery, the one that the stream got last is kept. Without `batches`,
+    each delivery gets a row of its own: a process of an earlier release knows no others. Raises
     LedgerUnavailable or SchemaOutdated, DataRefused when the database complains of values in these entries,
     and then has written nothing.
     """
     with _as_refusal(engine), writing(engine) as connection:
-        return _recorded(connection, dict(outcomes), dict(dead), dict(parked))
+        return _recorded(connection, dict(outcomes), dict(dead), dict(parked), batches=batches)
 
 
 def probe(engine: Engine) -> None:
@@ -81,7 +88,8 @@ def probe(engine: Engine) -> None:
     Raises what `record` raises.
     """
     with suppress(_TakenBack), _as_refusal(engine), writing(engine) as connection:
-        _recorded(connection, {_PROBE: [_OUTCOME]}, {_PROBE: _LETTER}, {_PROBE: _CHUNK})
+        entries = [_OUTCOME, _PLAIN]
+        _recorded(connection, {_PROBE: entries}, {_PROBE: _LETTER}, {_PROBE: _CHUNK}, batches=True)
         raise _TakenBack
 
 
@@ -111,6 +119,8 @@ def _recorded(
     settled: dict[str, list[Outcome]],
     letters: dict[str, DeadLetter],
     chunks: dict[str, ParkedChunk],
+    *,
+    batches: bool,
 ) -> Recorded:
     names = [
         *(_OUTCOMES + entry for entry in settled),
@@ -120,14 +130,19 @@ def _recorded(
     now_ms = _stamp_ms([*settled, *letters, *chunks])
     fresh = claim_entries(connection, names, now_ms)
     fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
-    settled_rows = settlement_rows(fresh_outcomes)
+    plain: list[Plain] = []
+    settled_rows = settlement_rows(fresh_outcomes, partial(set_apart, plain)) if batches else settlement_rows(fresh_outcomes)
     totals = settled_rows.totals
     if settled_rows.late:
         totals = without_latencies(totals, deliveries_by_hand(connection, settled_rows.late))
     dead_rows = dead_letter_rows(
         [(entry, letter) for entry, letter in letters.items() if _DEAD + entry in fresh]
     )
-    _write(connection, settled_rows.deliveries, settled_rows.minutes, dead_rows)
+    count = len(settled_rows.deliveries) + sum(len(one.events) for one in plain)
+    take_turn(connection)
+    rows = [*write_batches(connection, plain, now_ms), *settled_rows.deliveries]
+    moved = moved_rows(connection, rows)
+    _write(connection, [*moved, *rows], settled_rows.minutes, dead_rows)
     write_rows(connection, ATTEMPTS, sorted(attempt_rows(fresh_outcomes), key=_place))
     if chunks:
         keep(connection, {one: chunks[one] for one in chunks if _PARKED + one in fresh}, now_ms)
@@ -135,7 +150,7 @@ def _recorded(
     write_rows(connection, TOTALS, totals)
     write_rows(connection, FAILURES, settled_rows.failures)
     off = disable_gone(connection, chain.from_iterable(fresh_outcomes.values()))
-    return Recorded(len(settled_rows.deliveries) + len(dead_rows), off)
+    return Recorded(count + len(dead_rows), off)
 
 
 def _stamp_ms(entries: Iterable[str]) -> int:

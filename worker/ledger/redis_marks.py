@@ -8,9 +8,10 @@ from collections.abc import Mapping
 import msgspec
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
+from worker.ledger.batches import delivery_status
 from worker.ledger.engine import reading, writing
 from worker.ledger.rows import version_of
-from worker.ledger.schema import deliveries, parked, recorded_entries, redis_epochs
+from worker.ledger.schema import parked, recorded_entries, redis_epochs
 from worker.model.deliveries import Status
 from worker.model.redis_marks import DEAD_LETTERS, EVENTS, OUTCOMES, PARKED, Figures, Mark
 from worker.model.time import LATEST_MS, current_ms
@@ -72,7 +73,7 @@ class MarkStore:
     def settled(self, mark: Mark) -> dict[str, int]:
         """Count, by integration, the events that left the backlogs after the mark: settled or parked."""
         after = version_of(mark.figures.last_ids.get(OUTCOMES, "0-0"))
-        columns = deliveries.c
+        columns = delivery_status.c
         counts = {}
         with reading(self._engine) as connection:
             for one in mark.figures.backlogs:
@@ -97,7 +98,7 @@ class MarkStore:
     def settled_again(self, mark: Mark) -> dict[str, int]:
         """Count, by integration, the events of an older mark's backlogs that were settled after it."""
         after = version_of(mark.figures.last_ids.get(OUTCOMES, "0-0"))
-        columns = deliveries.c
+        columns = delivery_status.c
         counts = {}
         with reading(self._engine) as connection:
             for one, held in mark.figures.backlogs.items():
@@ -134,7 +135,7 @@ def _routed(connection: Connection, mark: Mark) -> int:
     first, last = _waited(mark, EVENTS)
     if not mark.figures.waiting.get(EVENTS):
         return 0
-    columns = deliveries.c
+    columns = delivery_status.c
     wanted = select(func.count(columns.event_id.distinct())).where(
         columns.settled_ms >= mark.at_ms - _CLOCKS_APART_MS,
         # A publisher may have chosen an id that no column can hold.

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, text
 
+from worker.ledger.batch_reading import latest_ms
 from worker.ledger.dead_letters import count_dead_letters, count_letters
 from worker.ledger.engine import distinct_values, reading
 from worker.ledger.replays import create_replay, insert_replay, running_in, running_replays
@@ -99,5 +100,5 @@ def _last_delivered_ms(connection: Connection, integration_id: str) -> int | Non
         .subquery()
     )
     wanted = select(func.max(lately.c.settled_ms)).where(lately.c.status == Status.DELIVERED)
-    last_ms: int | None = connection.execute(wanted).scalar_one()
-    return last_ms
+    known = (connection.execute(wanted).scalar_one(), latest_ms(connection, integration_id))
+    return max((one for one in known if one is not None), default=None)

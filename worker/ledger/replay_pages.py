@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, update
 
 from worker.ledger import redriving, replays
+from worker.ledger.batch_reading import rows_of_events
 from worker.ledger.bulk import LEDGER_TOTALS, write_rows
 from worker.ledger.dead_letters import living, waiting
 from worker.ledger.engine import chunks, reading, writing
@@ -51,6 +52,7 @@ def dealt_with(
         _delivery.event_id.in_(keys), _delivery.status == Status.DELIVERED
     )
     delivered = {(event_id_of(key), home, content) for key, home, content in connection.execute(got)}
+    delivered |= {(row[0], row[1], row[-1]) for row in rows_of_events(connection, ids)}
     return delivered | _handed_over(connection, replay, ids)
 
 

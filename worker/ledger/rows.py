@@ -6,11 +6,11 @@ their tables in `schema.py`.
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from worker.model.deliveries import Cause, DeadLetter, Failure, Outcome, Status
+from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.histograms import LATE, LATENCY_BUCKETS, bounds_in_ms
 from worker.model.outcomes import content_of, key_of_reused
 from worker.model.untrusted_text import shortened
@@ -72,21 +72,29 @@ class SettlementRows(NamedTuple):
     totals: list[Row]
     #: For `failure_totals`.
     failures: list[Row]
-    #: Those of `deliveries` that were delivered late.
+    #: Of what was delivered late, each as in `deliveries`.
     late: list[Row]
 
 
-def settlement_rows(entries: Mapping[str, list[Outcome]]) -> SettlementRows:
-    """Return the rows of these entries, and what they add up to."""
+def settlement_rows(
+    entries: Mapping[str, list[Outcome]],
+    set_apart: Callable[[Outcome, int], list[EventTrace]] = lambda outcome, _: outcome.events,
+) -> SettlementRows:
+    """Return the rows of these entries, and what they add up to.
+
+    `set_apart` takes an outcome and its version, and returns the events of it that get a row of their own.
+    """
     rows: list[Row] = []
     late: list[Row] = []
     counts = _Counts()
     for entry_id, outcomes in entries.items():
         version = version_of(entry_id)
         for outcome in outcomes:
-            settled = _delivery_rows(outcome, version)
-            rows += settled
-            if counts.add(outcome, [row[_LATENCY] for row in settled]) > LATE_MS:
+            rows += delivery_rows(outcome, version, set_apart(outcome, version))
+            settled_ms = outcome.settled_ms
+            took = [max(0, settled_ms - event.published_ms) for event in outcome.events]
+            if counts.add(outcome, took) > LATE_MS:
+                settled = delivery_rows(outcome, version, outcome.events)
                 late += [row for row in settled if row[_LATENCY] > LATE_MS]
     return SettlementRows(rows, counts.minute_rows(), counts.total_rows(), counts.failure_rows(), late)
 
@@ -191,7 +199,8 @@ def dead_letter_rows(entries: Iterable[tuple[str, DeadLetter]]) -> list[Row]:
     return [row for entry_id, letter in entries for row in _letter_rows(entry_id, letter)]
 
 
-def _delivery_rows(outcome: Outcome, version: int) -> list[Row]:
+def delivery_rows(outcome: Outcome, version: int, events: Iterable[EventTrace]) -> list[Row]:
+    """Return rows for `deliveries` of these events of an outcome."""
     integration_id = storable(outcome.integration_id)
     status, settled, retry_at = outcome.status, outcome.settled_ms, outcome.retry_at_ms
     _, code, error, hint = finding_columns(outcome.failure)
@@ -218,7 +227,7 @@ def _delivery_rows(outcome: Outcome, version: int) -> list[Row]:
             assurance,
             event.content or None,
         )
-        for event in outcome.events
+        for event in events
     ]
 
 

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from worker.ledger.audit import add_record, audit
+from worker.ledger.batch_reading import latest_settled
 from worker.ledger.engine import reading, writing
 from worker.ledger.integration_rows import LIVING, insert_integration, name_taken, set_enabled, write_document
 from worker.ledger.quotas import require_fit, require_place
@@ -29,6 +30,8 @@ from worker.vault.marks import are_marks
 from worker.vault.vault import Vault
 
 _columns = integrations.c
+#: Where a row of `deliveries` holds when its event was published.
+_PUBLISHED = list(deliveries.c).index(deliveries.c.published_ms)
 #: What of a row goes along with its document.
 _ALONG = ("created_ms", "disabled_reason", "disabled_ms", "secrets_set")
 
@@ -153,6 +156,7 @@ def last_event_ms(engine: Engine, integration_ids: Iterable[str]) -> int | None:
             mine = select(columns.published_ms).where(columns.integration_id == integration_id)
             latest = mine.order_by(columns.settled_ms.desc()).limit(1)
             found += connection.execute(latest).scalars()
+            found += [row[_PUBLISHED] for row in latest_settled(connection, integration_id, 1)]
     return max(found, default=None)
 
 

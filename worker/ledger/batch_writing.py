@@ -1,0 +1,243 @@
+"""Writes plain deliveries by the batch, and gives one a row of its own once there is more to say of it.
+
+Input: settlements, in the transaction that records them. Output: rows of batches and of their index; and rows
+for `deliveries`, of all that no batch can hold.
+
+One recorder at a time does this, or of two settlements of one delivery neither would find the other.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, case, insert, select, text, update
+
+from worker.ledger.batches import (
+    MOST_EVENTS,
+    Entry,
+    Plain,
+    batch_row,
+    delivered_batches,
+    delivery_periods,
+    entries_of,
+    index_keys,
+    plain_events,
+)
+from worker.ledger.bulk import Upsert, write_rows
+from worker.ledger.engine import chunks
+from worker.ledger.rows import Row, delivery_rows, storable
+from worker.model.deliveries import EventTrace, Outcome
+
+#: A period ends with so many events, or after so long (ms): what its index is slow or large by.
+FULL, LONG_MS = 400_000, 86_400_000
+#: For how long a delivery is looked for in the period before as well, in ms.
+OVERLAP_MS = 900_000
+
+_period = delivery_periods.c
+_batch = delivered_batches.c
+_BATCHES = Upsert(delivered_batches, tuple(delivered_batches.c.keys()), "")
+#: Names the lock that PostgreSQL gives to one recorder at a time; any number that is not in use.
+_TURN = 0x5349_454D_0002
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait until no other recorder is writing deliveries, on PostgreSQL; SQLite has one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _TURN})
+
+
+def set_apart(plain: list[Plain], outcome: Outcome, version: int) -> list[EventTrace]:
+    """Add batches of what was plainly delivered, and return the other events of the outcome."""
+    delivered, others = plain_events(outcome)
+    home = storable(outcome.integration_id)
+    for start in range(0, len(delivered), MOST_EVENTS):
+        part = delivered[start : start + MOST_EVENTS]
+        ids = [event.id if "\0" not in event.id else storable(event.id) for event in part]
+        plain.append(Plain(outcome, version, part, index_keys(ids, home)))
+    return others
+
+
+def write_batches(connection: Connection, found: Sequence[Plain], now_ms: int) -> list[Row]:
+    """Write those deliveries of which the ledger has nothing yet; return rows for `deliveries` of the others."""
+    if not found:
+        return []
+    period = _open_period(connection, now_ms)
+    known = rows_known(connection, list({event.id for one in found for event in one.events}))
+    if known:
+        fresh, rest = _divided(found, known)
+    else:
+        fresh, rest = list(found), []
+    number = period.batches + 1
+    keys: dict[int, int] = {}
+    for place, one in enumerate(fresh, number):
+        for key in one.keys:
+            keys.setdefault(key, place)
+    own = _claimed(connection, period, now_ms, keys)
+    kept = []
+    for place, one in enumerate(fresh, number):
+        mine, others = _split(one, [own.get(key) == place and own.pop(key) == place for key in one.keys])
+        kept += [(place, mine)] if mine.events else []
+        rest += [others] if others.events else []
+    write_rows(connection, _BATCHES, [batch_row(period.id, place, one) for place, one in kept])
+    _count(connection, period.id, len(fresh), kept)
+    return [row for one in rest for row in delivery_rows(one.outcome, one.version, one.events)]
+
+
+def moved_rows(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Return rows for `deliveries` of what batches hold of the events and integrations of these rows.
+
+    Of a delivery that has a row by now there is none; the others count no longer in their batch.
+    """
+    by_home: dict[str, set[str]] = {}
+    for event_id, home, *_ in rows:
+        by_home.setdefault(home, set()).add(event_id)
+    periods = near_periods(connection) if by_home else []
+    found: list[Entry] = []
+    for period in periods:
+        keys = [key for home, ids in by_home.items() for key in index_keys(list(ids), home)]
+        numbers = {number for _, number in places_of(connection, period, keys)}
+        found += [
+            entry
+            for batch in read_batches(connection, period, numbers)
+            for entry in entries_of(batch)
+            if entry.row[0] in by_home.get(entry.row[1], ())
+        ]
+    return move_entries(connection, found)
+
+
+def near_periods(connection: Connection) -> list[int]:
+    """Return the period that is written to, and the one before."""
+    return list(connection.execute(select(_period.id).order_by(_period.id.desc()).limit(2)).scalars())
+
+
+def _claimed(connection: Connection, period: Any, now_ms: int, keys: Mapping[int, int]) -> dict[int, int]:
+    """Write these keys into the index; return those that were not there, nor in the period before."""
+    own = dict(keys)
+    if now_ms - period.began_ms < OVERLAP_MS:
+        for earlier in near_periods(connection)[1:]:
+            for key, _ in places_of(connection, earlier, keys):
+                own.pop(key, None)
+    if _index(connection, period.id, own) != len(own):
+        first = period.batches + 1
+        for key, number in places_of(connection, period.id, own):
+            if number < first:
+                own.pop(key, None)
+    return own
+
+
+def _index(connection: Connection, period: int, keys: Mapping[int, int]) -> int:
+    """Write keys, and return how many were new."""
+    rows = sorted(keys.items())
+    if not rows:
+        return 0
+    into = f"INSERT INTO {ids_table(period)} (key, number)"  # noqa: S608 - a name of ours
+    if connection.dialect.name == "postgresql":
+        statement = f"{into} SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING"
+        columns = [f"{{{','.join(map(str, column))}}}" for column in zip(*rows, strict=True)]
+        return connection.exec_driver_sql(statement, tuple(columns)).rowcount
+    return connection.exec_driver_sql(f"{into} VALUES (?, ?) ON CONFLICT DO NOTHING", rows).rowcount
+
+
+def _count(connection: Connection, period: int, batches: int, kept: Sequence[tuple[int, Plain]]) -> None:
+    """Count what a period has got."""
+    newest_ms = max((one.outcome.settled_ms for _, one in kept), default=0)
+    changed = {
+        "batches": _period.batches + batches,
+        "events": _period.events + sum(len(one.events) for _, one in kept),
+        "newest_ms": case((_period.newest_ms < newest_ms, newest_ms), else_=_period.newest_ms),
+    }
+    connection.execute(update(delivery_periods).where(_period.id == period).values(changed))
+
+
+def ids_table(period: int) -> str:
+    """Return the name of the table that is the index of a period."""
+    return f"delivered_ids_{int(period)}"
+
+
+def rows_known(connection: Connection, event_ids: Sequence[str]) -> set[tuple[str, str]]:
+    """Return the event and integration of all rows that these events have in `deliveries`."""
+    if not event_ids:
+        return set()
+    if connection.dialect.name == "postgresql":
+        statement, given = "SELECT event_id, integration_id FROM deliveries WHERE event_id = ANY(%s)", event_ids
+        return {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (list(given),))}
+    statement = (
+        "SELECT d.event_id, d.integration_id FROM json_each(?) j CROSS JOIN deliveries d ON d.event_id = j.value"
+    )
+    encoded = msgspec.json.encode(list(event_ids)).decode()
+    return {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (encoded,))}
+
+
+def places_of(connection: Connection, period: int, keys: Collection[int]) -> list[tuple[int, int]]:
+    """Return those of the keys that the index of a period has, each with the number of its batch."""
+    if not keys:
+        return []
+    table = ids_table(period)
+    if connection.dialect.name == "postgresql":
+        statement = f"SELECT key, number FROM {table} WHERE key = ANY(%s::bigint[])"  # noqa: S608 - a name of ours
+        given = f"{{{','.join(map(str, keys))}}}"
+    else:
+        statement = f"SELECT i.key, i.number FROM json_each(?) j CROSS JOIN {table} i ON i.key = j.value"  # noqa: S608 - the same
+        given = f"[{','.join(map(str, keys))}]"
+    return [(row[0], row[1]) for row in connection.exec_driver_sql(statement, (given,))]
+
+
+def read_batches(connection: Connection, period: int, numbers: Collection[int]) -> Iterator[Any]:
+    """Yield these batches of a period, one after the other."""
+    for some in chunks(sorted(numbers)):
+        wanted = select(delivered_batches).where(_batch.period == period, _batch.number.in_(some))
+        yield from connection.execute(wanted)
+
+
+def move_entries(connection: Connection, entries: Sequence[Entry]) -> list[Row]:
+    """Return the rows of those entries that have no row in `deliveries` yet, and count them as moved."""
+    known = rows_known(connection, list({entry.row[0] for entry in entries}))
+    moving = [entry for entry in entries if entry.row[:2] not in known]
+    for (period, number), count in Counter(entry.batch for entry in moving).items():
+        mine = (_batch.period == period, _batch.number == number)
+        connection.execute(update(delivered_batches).where(*mine).values(moved=_batch.moved + count))
+    return [entry.row for entry in moving]
+
+
+def _divided(
+    found: Sequence[Plain], known: Collection[tuple[str, str]]
+) -> tuple[list[Plain], list[Plain]]:
+    """Divide into deliveries without a row in `deliveries` and those that have one."""
+    fresh, rest = [], []
+    for one in found:
+        home = storable(one.outcome.integration_id)
+        mine, others = _split(one, [(storable(event.id), home) not in known for event in one.events])
+        fresh += [mine] if mine.events else []
+        rest += [others] if others.events else []
+    return fresh, rest
+
+
+def _split(one: Plain, is_first: Sequence[bool]) -> tuple[Plain, Plain]:
+    """Divide one outcome's deliveries."""
+    if all(is_first):
+        return one, one._replace(events=[], keys=[])
+    return _those(one, is_first, wanted=True), _those(one, is_first, wanted=False)
+
+
+def _those(one: Plain, is_first: Sequence[bool], *, wanted: bool) -> Plain:
+    places = [place for place, first in enumerate(is_first) if first is wanted]
+    return one._replace(events=[one.events[place] for place in places], keys=[one.keys[place] for place in places])
+
+
+def _open_period(connection: Connection, now_ms: int) -> Any:
+    """Return the period that is written to; begin one if there is none, or the last one is full or old."""
+    wanted = select(delivery_periods).order_by(_period.id.desc()).limit(1)
+    last = connection.execute(wanted).one_or_none()
+    if last is not None and last.events < FULL and now_ms - last.began_ms < LONG_MS:
+        return last
+    period = last.id + 1 if last else 1
+    fresh = {"id": period, "began_ms": now_ms, "newest_ms": 0, "batches": 0, "events": 0}
+    connection.execute(insert(delivery_periods).values(fresh))
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT siem_add_period(:period)"), {"period": period})
+    else:
+        # The key is the rowid: one tree holds both.
+        made = f"CREATE TABLE {ids_table(period)} (key INTEGER PRIMARY KEY, number INTEGER NOT NULL)"
+        connection.execute(text(made))
+    return connection.execute(wanted).one()
