@@ -95,10 +95,11 @@ def deliver(
     *,
     integration_id: str = "int_a",
     settled_ms: int = NOON + 60_000,
+    batches: bool = True,
 ) -> None:
     """Let events be delivered."""
     settled = outcome(list(event_ids), integration_id=integration_id, settled_ms=settled_ms)
-    record_entries(engine, [(f"{settled_ms}-{next(_entries)}", [settled])], [])
+    record_entries(engine, [(f"{settled_ms}-{next(_entries)}", [settled])], [], batches=batches)
 
 
 def states(engine: Engine, integration_id: str | None = None) -> dict[str | None, str]:

@@ -18,9 +18,10 @@ SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 SINCE = {"int_a": NOON - 5 * MINUTE}
 
 
-def note(engine: Engine, *outcomes: Outcome) -> None:
+def note(engine: Engine, *outcomes: Outcome, batches: bool = True) -> None:
     """Record outcomes, in this order."""
-    record_entries(engine, [(f"{number}-0", [one]) for number, one in enumerate(outcomes, 1)], [])
+    entries = [(f"{number}-0", [one]) for number, one in enumerate(outcomes, 1)]
+    record_entries(engine, entries, [], batches=batches)
 
 
 def test_of_one_without_a_history_nothing_is_known(engine: Engine) -> None:
@@ -111,6 +112,7 @@ def test_latencies_are_of_the_latest(engine: Engine) -> None:
     note(
         engine,
         *(outcome([f"e{took}"], settled_ms=NOON + took) for took in range(100)),
+        batches=False,
     )
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE deliveries SET latency_ms = settled_ms - 1795385699999")
@@ -121,7 +123,7 @@ def test_latencies_are_of_the_latest(engine: Engine) -> None:
 
 def test_what_was_slow_long_ago_is_forgotten(engine: Engine) -> None:
     """By nearest rank of the latest two; one delivery is every percentile."""
-    note(engine, *(outcome([f"e{number}"], settled_ms=NOON + number) for number in range(4)))
+    note(engine, *(outcome([f"e{number}"], settled_ms=NOON + number) for number in range(4)), batches=False)
     with engine.begin() as connection:
         for number, took in enumerate((5000, 5000, 1, 2)):
             connection.exec_driver_sql(

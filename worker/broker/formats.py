@@ -41,10 +41,12 @@ class Format(StrEnum):
     FRAMES = "frames"
     #: Chunks of backlogs whose payload stands under a key of its own.
     SHARED_CHUNKS = "shared-chunks"
+    #: Rows of the ledger that hold a batch of deliveries each (`worker.ledger.batches`).
+    BATCHES = "ledger-batches"
 
 
 #: What this release reads.
-READABLE: tuple[Format, ...] = (Format.SHARED_CHUNKS,)
+READABLE: tuple[Format, ...] = (Format.SHARED_CHUNKS, Format.BATCHES)
 
 
 def formats_of(processes: Iterable[LivingProcess]) -> frozenset[str]:

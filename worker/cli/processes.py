@@ -29,6 +29,7 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import redis_client
 from worker.broker.deletions import DeletedKeys
+from worker.broker.formats import Format, KnownFormats
 from worker.broker.health_events import HealthEvents
 from worker.broker.heartbeat import Heartbeat
 from worker.broker.identity import process_identity
@@ -53,6 +54,7 @@ from worker.ledger.recording import record_entries as record_in
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.ledger.replay_pages import ReplayStore
+from worker.ledger.results import Recorded
 from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.model.log_events import PROCESS_STARTED, PROCESS_STOPPED
@@ -123,7 +125,7 @@ def record() -> None:
 def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
     return Recorder(
         Outcomes(redis_client(config.broker_address()), str(process_identity()), config.claim_idle, claim),
-        partial(record_in, engine),
+        partial(_record_known, engine, KnownFormats(redis_client(config.broker_address()))),
         partial(probe, engine),
         reconciliation(
             redis_client(config.broker_address()), IntegrationStore(engine, open_vault(config))
@@ -132,6 +134,11 @@ def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
         RecorderStall(redis_client(config.broker_address())),
         partial(check_ledger_writes, engine),
     )
+
+
+def _record_known(engine: Ledger, known: KnownFormats, *entries: Any) -> Recorded:
+    """Record entries by the batch if all processes can read that."""
+    return record_in(engine, *entries, batches=known.has(Format.BATCHES))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ One recorder at a time does this, or of two settlements of one delivery neither 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -59,7 +59,7 @@ def set_apart(plain: list[Plain], outcome: Outcome, version: int) -> list[EventT
 
 
 def write_batches(connection: Connection, found: Sequence[Plain], now_ms: int) -> list[Row]:
-    """Write those deliveries of which the ledger has nothing yet; return rows for `deliveries` of the others."""
+    """Write what the ledger knows nothing of yet; return rows for `deliveries` of the others."""
     if not found:
         return []
     period = _open_period(connection, now_ms)
@@ -131,9 +131,9 @@ def _index(connection: Connection, period: int, keys: Mapping[int, int]) -> int:
     rows = sorted(keys.items())
     if not rows:
         return 0
-    into = f"INSERT INTO {ids_table(period)} (key, number)"  # noqa: S608 - a name of ours
+    into = f"INSERT INTO {ids_table(period)} (key, number)"
     if connection.dialect.name == "postgresql":
-        statement = f"{into} SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING"
+        statement = f"{into} SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING"  # noqa: S608 - a name of ours
         columns = [f"{{{','.join(map(str, column))}}}" for column in zip(*rows, strict=True)]
         return connection.exec_driver_sql(statement, tuple(columns)).rowcount
     return connection.exec_driver_sql(f"{into} VALUES (?, ?) ON CONFLICT DO NOTHING", rows).rowcount
@@ -160,10 +160,14 @@ def rows_known(connection: Connection, event_ids: Sequence[str]) -> set[tuple[st
     if not event_ids:
         return set()
     if connection.dialect.name == "postgresql":
-        statement, given = "SELECT event_id, integration_id FROM deliveries WHERE event_id = ANY(%s)", event_ids
+        statement, given = (
+            "SELECT event_id, integration_id FROM deliveries WHERE event_id = ANY(%s)",
+            event_ids,
+        )
         return {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (list(given),))}
     statement = (
-        "SELECT d.event_id, d.integration_id FROM json_each(?) j CROSS JOIN deliveries d ON d.event_id = j.value"
+        "SELECT d.event_id, d.integration_id"
+        " FROM json_each(?) j CROSS JOIN deliveries d ON d.event_id = j.value"
     )
     encoded = msgspec.json.encode(list(event_ids)).decode()
     return {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (encoded,))}
@@ -200,9 +204,7 @@ def move_entries(connection: Connection, entries: Sequence[Entry]) -> list[Row]:
     return [entry.row for entry in moving]
 
 
-def _divided(
-    found: Sequence[Plain], known: Collection[tuple[str, str]]
-) -> tuple[list[Plain], list[Plain]]:
+def _divided(found: Sequence[Plain], known: Collection[tuple[str, str]]) -> tuple[list[Plain], list[Plain]]:
     """Divide into deliveries without a row in `deliveries` and those that have one."""
     fresh, rest = [], []
     for one in found:
@@ -222,7 +224,9 @@ def _split(one: Plain, is_first: Sequence[bool]) -> tuple[Plain, Plain]:
 
 def _those(one: Plain, is_first: Sequence[bool], *, wanted: bool) -> Plain:
     places = [place for place, first in enumerate(is_first) if first is wanted]
-    return one._replace(events=[one.events[place] for place in places], keys=[one.keys[place] for place in places])
+    return one._replace(
+        events=[one.events[place] for place in places], keys=[one.keys[place] for place in places]
+    )
 
 
 def _open_period(connection: Connection, now_ms: int) -> Any:

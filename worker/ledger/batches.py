@@ -3,9 +3,9 @@
 Plain is what was delivered by the first request that carried it: nearly everything. All else has a row of its
 own in `deliveries`. A view, `delivery_status`, shows both as one row per event and integration.
 
-An index leads from an event and integration to its batch: 64 bits, of which 32 are the checksum of the event's
-id and 32 that of the integration's. Each period of time has an index of its own, so that its tree stays small
-and goes as a whole.
+An index leads from an event and integration to its batch: 64 bits, of which 32 are the checksum of the
+event's id and 32 that of the integration's. Each period of time has an index of its own, so that its tree
+stays small and goes as a whole.
 """
 
 import re
@@ -37,8 +37,8 @@ delivered_batches = Table(
     Column("moved", Integer, nullable=False),
     # The types that occur, as a JSON array.
     Column("types", Text, nullable=False),
-    # A JSON array for each event: its id, where its type stands in `types`, how long before `settled_ms` it was
-    # published, and how long before that it came to be (ms).
+    # A JSON array for each event: its id, where its type stands in `types`, how long before `settled_ms` it
+    # was published, and how long before that it came to be (ms).
     Column("packed", Text, nullable=False),
     # 16 bytes for each event: the digest of its bytes; empty if those are not known.
     Column("contents", LargeBinary, nullable=False),
@@ -84,7 +84,10 @@ def plain_events(outcome: Outcome) -> tuple[list[EventTrace], list[EventTrace]]:
     """Return the events of an outcome that a batch can hold, and the others."""
     if outcome.status != Status.DELIVERED or outcome.failure is not None or outcome.retry_at_ms is not None:
         return [], outcome.events
-    if all(event.attempts == 1 and len(event.content) == len(outcome.events[0].content) for event in outcome.events):
+    if all(
+        event.attempts == 1 and len(event.content) == len(outcome.events[0].content)
+        for event in outcome.events
+    ):
         known = outcome.events[0].content if outcome.events else ""
         if not known or all(_DIGEST(event.content) for event in outcome.events):
             return outcome.events, []

@@ -3,8 +3,7 @@
 Nothing here writes; on SQLite nothing here waits for the recorder either.
 """
 
-from collections import namedtuple
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -39,8 +38,8 @@ _delivery = deliveries_table.c
 
 _COLUMNS = [_delivery[field.name] for field in fields(DeliveryRow) if field.name in _delivery]
 
-#: A row of those columns, and where they stand among all columns.
-_Named = namedtuple("_Named", [column.name for column in _COLUMNS])  # noqa: PYI024 - the names are those of columns
+#: Their names, and where they stand among all columns.
+_NAMES = [column.name for column in _COLUMNS]
 _PLACES = [list(deliveries_table.c).index(column) for column in _COLUMNS]
 _SETTLED = list(deliveries_table.c).index(_delivery.settled_ms)
 _batch = delivered_batches.c
@@ -71,7 +70,9 @@ def find_deliveries(  # noqa: PLR0913 - each is named, and narrows what is meant
     `failed` means those that are dead or to be tried again. Only the event and the integration spare a look
     at those that another filter leaves out.
     """
-    asked = _Asked(integration_id, status, failed, event_id, event_type, tenant_id, since_ms, until_ms, before)
+    asked = _Asked(
+        integration_id, status, failed, event_id, event_type, tenant_id, since_ms, until_ms, before
+    )
     with reading(engine) as connection:
         rows = _with_own_row(connection, asked, limit)
         if not failed and status in {None, Status.DELIVERED}:
@@ -112,7 +113,7 @@ def _with_own_row(connection: Connection, asked: _Asked, limit: int) -> list[Del
         conditions += _is_of_event(storable(event_id))
     if integration_id is None and event_id is None:
         return _newest_of_all(connection, conditions, limit)
-    return _delivery_rows(connection.execute(_newest(conditions, limit)))
+    return _delivery_rows(connection.execute(_newest(conditions, limit)).mappings())
 
 
 def _plain(connection: Connection, asked: _Asked, limit: int) -> list[DeliveryRow]:
@@ -132,7 +133,7 @@ def _plain(connection: Connection, asked: _Asked, limit: int) -> list[DeliveryRo
             if since_ms <= row[_SETTLED] <= until_ms and is_meant(row) and (homes is None or row[1] in homes)
         ]
     else:
-        conditions = [_batch.settled_ms.between(since_ms, until_ms)]
+        conditions: list[ColumnElement[bool]] = [_batch.settled_ms.between(since_ms, until_ms)]
         if asked.integration_id is not None:
             conditions.append(_batch.integration_id == storable(asked.integration_id))
         if asked.tenant_id is not None:
@@ -140,7 +141,7 @@ def _plain(connection: Connection, asked: _Asked, limit: int) -> list[DeliveryRo
         if asked.event_type is not None:
             conditions.append(has_type(storable(asked.event_type)))
         rows = newest_rows(connection, conditions, is_meant, limit)
-    return _delivery_rows(_Named(*(row[place] for place in _PLACES)) for row in rows)
+    return _delivery_rows(dict(zip(_NAMES, (row[place] for place in _PLACES), strict=True)) for row in rows)
 
 
 def _homes(connection: Connection, asked: _Asked) -> set[str] | None:
@@ -225,7 +226,7 @@ def _newest_of_all(connection: Connection, conditions: list[Any], limit: int) ->
     rows: list[DeliveryRow] = []
     for start in range(0, len(ids), _MOST_PARTS):
         some = ids[start : start + _MOST_PARTS]
-        rows += _delivery_rows(connection.execute(_newest_of_each(some, conditions, limit)))
+        rows += _delivery_rows(connection.execute(_newest_of_each(some, conditions, limit)).mappings())
     return sorted(rows, key=lambda row: row.place, reverse=True)[:limit]
 
 
@@ -237,8 +238,8 @@ def _newest_of_each(integration_ids: list[str], conditions: list[Any], limit: in
     return union_all(*(select(part) for part in parts))
 
 
-def _delivery_rows(rows: Iterable[Any]) -> list[DeliveryRow]:
-    """Type rows with the columns of _COLUMNS."""
+def _delivery_rows(rows: Iterable[Mapping[Any, Any]]) -> list[DeliveryRow]:
+    """Type rows, each by the names of its columns."""
     return [
         DeliveryRow(
             **{
@@ -249,7 +250,7 @@ def _delivery_rows(rows: Iterable[Any]) -> list[DeliveryRow]:
             },
             reused_id=event_id_of(row["event_id"]) != row["event_id"],
         )
-        for row in (one._asdict() for one in rows)
+        for row in rows
     ]
 
 

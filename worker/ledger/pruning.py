@@ -29,8 +29,11 @@ from sqlalchemy import (
 
 from worker.ledger.attempts import attempts
 from worker.ledger.audit import audit
+from worker.ledger.batch_reading import counts_of_plain
+from worker.ledger.batches import delivered_batches
 from worker.ledger.dead_letters import WAITS
 from worker.ledger.engine import distinct_values, reading, writing
+from worker.ledger.periods import drop_old_batches, drop_old_period, oldest_batch_ms
 from worker.ledger.schema import (
     dead_letters,
     deliveries,
@@ -43,6 +46,7 @@ from worker.ledger.schema import (
 from worker.model.deliveries import Status
 from worker.model.outcomes import key_of_reused
 from worker.model.replays import LetterState, ReplayState
+from worker.model.time import LATEST_MS
 
 DAY_MS = 86_400_000
 
@@ -100,6 +104,8 @@ def prune_rows(engine: Engine, kind: PrunableKind, before_ms: int, most: int) ->
 
     None were removed only if none are left.
     """
+    if kind is PrunableKind.DELIVERIES and (pruned := _prune_plain(engine, before_ms, most)).count:
+        return pruned
     plan = _PLANS[kind]
     with reading(engine) as connection:
         aged = _aged(connection, plan, before_ms)
@@ -114,15 +120,26 @@ def prune_rows(engine: Engine, kind: PrunableKind, before_ms: int, most: int) ->
     return Pruned(removed, waited, time.monotonic() - begun)
 
 
+def _prune_plain(engine: Engine, before_ms: int, most: int) -> Pruned:
+    begun = time.monotonic()
+    count: int | None = 0
+    while count == 0:
+        # What is left of a batch may have a row of its own by now: it goes, and counts as nothing.
+        count = drop_old_period(engine, before_ms)
+        count = drop_old_batches(engine, before_ms, most) if count is None else count
+    return Pruned(count or 0, seconds=time.monotonic() - begun)
+
+
 def oldest_due(engine: Engine, kind: PrunableKind, before_ms: int) -> int | None:
     """Return the age of the oldest row that is older than that and may go, in ms; None without any."""
     plan = _PLANS[kind]
     with reading(engine) as connection:
+        plain = oldest_batch_ms(connection, before_ms) if kind is PrunableKind.DELIVERIES else None
         aged = _aged(connection, plan, before_ms)
         if aged is None:
-            return None
-        found: int | None = connection.execute(aged.with_only_columns(plan.age).limit(1)).scalar_one_or_none()
-    return found
+            return plain
+        found = connection.execute(aged.with_only_columns(plan.age).limit(1)).scalar_one_or_none()
+    return min((one for one in (found, plain) if one is not None), default=None)
 
 
 def oldest_rows(engine: Engine) -> dict[PrunableKind, int]:
@@ -131,7 +148,10 @@ def oldest_rows(engine: Engine) -> dict[PrunableKind, int]:
     Also of those that may not go. Raises LedgerUnavailable.
     """
     with reading(engine) as connection:
-        return {kind: connection.execute(_oldest(plan)).scalar_one() or 0 for kind, plan in _PLANS.items()}
+        found = {kind: connection.execute(_oldest(plan)).scalar_one() or 0 for kind, plan in _PLANS.items()}
+        plain = oldest_batch_ms(connection, LATEST_MS)
+    single = found[PrunableKind.DELIVERIES]
+    return found | {PrunableKind.DELIVERIES: min(single or plain or 0, plain or single or 0)}
 
 
 def _oldest(plan: _Plan) -> Select[Any]:
@@ -158,9 +178,18 @@ def prunable_shares(engine: Engine, kind: PrunableKind, before_ms: int) -> list[
         if kind is PrunableKind.PARKED:
             return [counted("parked events", func.sum(parked.c.events), undelivered=True)]
         found = [counted(kind.value, func.count())]
+        if kind is PrunableKind.DELIVERIES:
+            found = [_with_plain(connection, found[0], before_ms)]
         if kind is PrunableKind.DEAD_LETTERS:
             found.append(counted("dead letters that wait", func.count(), waits, undelivered=True))
         return found
+
+
+def _with_plain(connection: Connection, single: Share, before_ms: int) -> Share:
+    """Add the deliveries that batches hold."""
+    total = sum(counts_of_plain(connection, []).values())
+    due = sum(counts_of_plain(connection, [delivered_batches.c.settled_ms < before_ms]).values())
+    return Share(single.name, single.due + due, single.total + total)
 
 
 def _removal(connection: Connection, table: Table, places: Select[Any]) -> Delete:

@@ -131,7 +131,11 @@ def _recorded(
     fresh = claim_entries(connection, names, now_ms)
     fresh_outcomes = {entry: settled[entry] for entry in settled if _OUTCOMES + entry in fresh}
     plain: list[Plain] = []
-    settled_rows = settlement_rows(fresh_outcomes, partial(set_apart, plain)) if batches else settlement_rows(fresh_outcomes)
+    settled_rows = (
+        settlement_rows(fresh_outcomes, partial(set_apart, plain))
+        if batches
+        else settlement_rows(fresh_outcomes)
+    )
     totals = settled_rows.totals
     if settled_rows.late:
         totals = without_latencies(totals, deliveries_by_hand(connection, settled_rows.late))

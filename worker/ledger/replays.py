@@ -245,7 +245,8 @@ def _plainly_delivered(connection: Connection, joined: Any, unsettled: Any, repl
     """Count those of the letters without a row in `deliveries` whose events batches hold."""
     columns = (_letter.event_id, _letter.integration_id, _letter.content, _letter.state_ms)
     letters = connection.execute(select(*columns).select_from(joined).where(*unsettled)).all()
-    rows = rows_of_events(connection, {letter.event_id for letter in letters}, replay.created_ms)
+    since_ms = min((one.state_ms for one in letters), default=0)
+    rows = rows_of_events(connection, {one.event_id for one in letters}, since_ms)
     latest: dict[Any, int] = {}
     for row in rows:
         # Of an earlier worker the content is not known: it may be any.

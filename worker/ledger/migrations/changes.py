@@ -4,6 +4,7 @@ Input: steps. Output: each change in words, whether older code can go on beside 
 and what is lost by it. `worker.ledger.migrations` has the rules.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -17,6 +18,9 @@ from sqlalchemy import Connection, Engine, text
 from worker.ledger.engine import reading
 from worker.ledger.migrations.revisions import Revision
 from worker.ledger.schema import schema_revisions
+
+#: What no older process can miss: it is new, and holds nothing itself.
+_MAKES = re.compile(r"\s*CREATE (VIEW|FUNCTION) (\w+)").match
 
 
 class Wait(StrEnum):
@@ -132,6 +136,9 @@ def _judge(  # noqa: PLR0911 - a line for each kind of operation
         case ops.BulkInsertOp():
             name = one.table.name
             return TableChange(f"writes rows into {name}", name, additive=name in made)
+        case ops.ExecuteSQLOp() if (makes := _MAKES(str(one.sqltext))) is not None:
+            kind, name = makes.groups()
+            return TableChange(f"makes the {kind.lower()} {name}", name, additive=True)
         case _:
             table = getattr(one, "table_name", "")
             what = f"changes {table}" if table else "runs SQL of its own"

@@ -37,7 +37,7 @@ SELECT {_SQLITE_ID}, b.integration_id, json_extract(b.types, '$[' || json_extrac
 FROM delivered_batches b, json_each(b.packed) e
 WHERE NOT ({_MOVED.format(id=_SQLITE_ID, separator="char(31)", content=_SQLITE_CONTENT)})
 """  # noqa: S608 - names of ours
-_POSTGRES_ID = "(e.value->>0) COLLATE \"C\""
+_POSTGRES_ID = '(e.value->>0) COLLATE "C"'
 _POSTGRES_CONTENT = (
     "CASE WHEN length(b.contents) > 0"
     " THEN encode(substr(b.contents, 16 * e.ordinality::int - 15, 16), 'hex') END"
@@ -62,7 +62,8 @@ BEGIN
     EXECUTE format('CREATE TABLE delivered_ids_%s (key bigint PRIMARY KEY, number integer NOT NULL)', period);
     EXECUTE format('CREATE TABLE delivered_batches_%s (LIKE delivered_batches INCLUDING ALL)', period);
     EXECUTE format(
-        'ALTER TABLE delivered_batches ATTACH PARTITION delivered_batches_%s FOR VALUES IN (%s)', period, period
+        'ALTER TABLE delivered_batches ATTACH PARTITION delivered_batches_%s FOR VALUES IN (%s)',
+        period, period
     );
 END $$
 """
@@ -115,7 +116,8 @@ def downgrade() -> None:
     """Give each delivery a row of its own, as far as the ids are not taken, and drop the rest."""
     only = "WHERE true" if op.get_context().dialect.name == "sqlite" else ""
     op.execute(
-        f"INSERT INTO deliveries ({_COLUMNS}) SELECT {_COLUMNS} FROM delivery_status {only} ON CONFLICT DO NOTHING"  # noqa: S608 - names of ours
+        f"INSERT INTO deliveries ({_COLUMNS}) SELECT {_COLUMNS} FROM delivery_status {only}"  # noqa: S608 - names of ours
+        " ON CONFLICT DO NOTHING"
     )
     op.execute("DROP VIEW delivery_status")
     if op.get_context().dialect.name == "postgresql":
