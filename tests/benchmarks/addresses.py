@@ -162,7 +162,7 @@ def _span(
 
 def _latencies(fleet: Fleet, integration: str, since_ms: int) -> list[int]:
     statement = (
-        "SELECT latency_ms FROM deliveries WHERE integration_id = :id AND published_ms >= :since"
+        "SELECT latency_ms FROM delivery_status WHERE integration_id = :id AND published_ms >= :since"
         " AND status = 'delivered'"
     )
     with fleet.engine.connect() as connection:

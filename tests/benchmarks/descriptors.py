@@ -99,7 +99,7 @@ def _watch(pid: int, over: threading.Event, most: list[int]) -> None:
 
 
 def _settled(fleet: Fleet) -> Counter[str]:
-    statement = "SELECT status, count(*) FROM deliveries WHERE status != 'retrying' GROUP BY status"
+    statement = "SELECT status, count(*) FROM delivery_status WHERE status != 'retrying' GROUP BY status"
     with fleet.engine.connect() as connection:
         return Counter({str(status): int(count) for status, count in connection.execute(text(statement))})
 
@@ -111,7 +111,7 @@ def _failed_attempts(fleet: Fleet) -> int:
 
 
 def _latencies(fleet: Fleet) -> dict[str, int]:
-    statement = "SELECT latency_ms FROM deliveries WHERE latency_ms IS NOT NULL ORDER BY latency_ms"
+    statement = "SELECT latency_ms FROM delivery_status WHERE latency_ms IS NOT NULL ORDER BY latency_ms"
     with fleet.engine.connect() as connection:
         found = [int(value) for (value,) in connection.execute(text(statement))]
     return {f"p{share}": found[len(found) * share // 100] for share in (50, 99)} if found else {}

@@ -198,7 +198,7 @@ def _trickle(fleet: Fleet, rate: int, seconds: int) -> dict[str, int]:
     with fleet.engine.connect() as connection:
         rows = connection.execute(
             text(
-                "SELECT latency_ms FROM deliveries WHERE integration_id = :id"
+                "SELECT latency_ms FROM delivery_status WHERE integration_id = :id"
                 " ORDER BY settled_ms DESC LIMIT :n"
             ),
             {"id": HEALTHY, "n": rate * seconds},
@@ -217,7 +217,7 @@ def _recorded(fleet: Fleet) -> int:
 def _others(fleet: Fleet) -> dict[str, int]:
     """Count what became of the events of the neighbours, to show that they had theirs."""
     with fleet.engine.connect() as connection:
-        statement = "SELECT status, count(*) FROM deliveries WHERE integration_id <> :id GROUP BY status"
+        statement = "SELECT status, count(*) FROM delivery_status WHERE integration_id <> :id GROUP BY status"
         return {
             str(status): int(count) for status, count in connection.execute(text(statement), {"id": HEALTHY})
         }

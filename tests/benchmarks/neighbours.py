@@ -143,7 +143,7 @@ def _watch(fleet: Fleet, over: threading.Event, held: list[int]) -> None:
 
 def _latencies(fleet: Fleet, since_ms: int) -> list[int]:
     statement = (
-        "SELECT latency_ms FROM deliveries WHERE integration_id LIKE 'well%'"
+        "SELECT latency_ms FROM delivery_status WHERE integration_id LIKE 'well%'"
         " AND status = 'delivered' AND published_ms >= :since"
     )
     with fleet.engine.connect() as connection:

@@ -156,7 +156,7 @@ def _dead(fleet: Fleet) -> int:
 
 def _delivered(fleet: Fleet) -> int:
     with fleet.engine.connect() as connection:
-        counted = connection.execute(text("SELECT count(*) FROM deliveries WHERE status = 'delivered'"))
+        counted = connection.execute(text("SELECT count(*) FROM delivery_status WHERE status = 'delivered'"))
         return int(counted.scalar_one())
 
 

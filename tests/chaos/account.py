@@ -156,7 +156,7 @@ def ledger_of(engine: Engine, integration_id: str) -> tuple[dict[str, str], dict
     with engine.connect() as connection:
         given = {"id": integration_id}
         rows = connection.execute(
-            text("SELECT event_id, status FROM deliveries WHERE integration_id = :id"), given
+            text("SELECT event_id, status FROM delivery_status WHERE integration_id = :id"), given
         )
         statuses = {row[0]: row[1] for row in rows}
         letters = connection.execute(
@@ -173,13 +173,13 @@ def _ended_of(engine: Engine) -> dict[str, int]:
     """Count, by integration, the events that are delivered or wait as dead letters."""
     with engine.connect() as connection:
         known = connection.execute(
-            text("SELECT integration_id, count(*) FROM deliveries GROUP BY integration_id")
+            text("SELECT integration_id, count(*) FROM delivery_status GROUP BY integration_id")
         )
         ended = {row[0]: row[1] for row in known}
         # Next to none while all is well, and they have an index of their own.
         unwell = connection.execute(
             text(
-                "SELECT integration_id, count(*) FROM deliveries d WHERE status <> 'delivered'"
+                "SELECT integration_id, count(*) FROM delivery_status d WHERE status <> 'delivered'"
                 " AND NOT EXISTS (SELECT 1 FROM dead_letters l WHERE l.event_id = d.event_id"
                 " AND l.integration_id = d.integration_id AND l.state = 'waiting') GROUP BY integration_id"
             )

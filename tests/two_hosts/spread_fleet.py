@@ -167,11 +167,11 @@ class SpreadFleet:
 
     def recorded(self) -> int:
         """Count the deliveries in the ledger."""
-        return self._count("SELECT count(*) FROM deliveries")
+        return self._count("SELECT count(*) FROM delivery_status")
 
     def retried(self) -> int:
         """Count those of more than one attempt."""
-        return self._count("SELECT count(*) FROM deliveries WHERE attempts > 1")
+        return self._count("SELECT count(*) FROM delivery_status WHERE attempts > 1")
 
     def _count(self, query: str) -> int:
         with self.fleet.engine.connect() as connection:

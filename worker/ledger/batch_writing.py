@@ -30,9 +30,12 @@ from worker.ledger.rows import Row, delivery_rows, storable
 from worker.model.deliveries import EventTrace, Outcome
 
 #: A period ends with so many events, or after so long (ms): what its index is slow or large by.
-FULL, LONG_MS = 400_000, 86_400_000
+FULL, LONG_MS = 300_000, 86_400_000
 #: For how long a delivery is looked for in the period before as well, in ms.
-OVERLAP_MS = 900_000
+OVERLAP_MS = 120_000
+
+#: Above all numbers of batches.
+_LARGEST = (1 << 31) - 1
 
 _period = delivery_periods.c
 _batch = delivered_batches.c
@@ -120,9 +123,8 @@ def _claimed(connection: Connection, period: Any, now_ms: int, keys: Mapping[int
                 own.pop(key, None)
     if _index(connection, period.id, own) != len(own):
         first = period.batches + 1
-        for key, number in places_of(connection, period.id, own):
-            if number < first:
-                own.pop(key, None)
+        for key, _ in places_of(connection, period.id, own, before=first):
+            own.pop(key, None)
     return own
 
 
@@ -173,18 +175,25 @@ def rows_known(connection: Connection, event_ids: Sequence[str]) -> set[tuple[st
     return {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (encoded,))}
 
 
-def places_of(connection: Connection, period: int, keys: Collection[int]) -> list[tuple[int, int]]:
-    """Return those of the keys that the index of a period has, each with the number of its batch."""
+def places_of(
+    connection: Connection, period: int, keys: Collection[int], *, before: int = _LARGEST
+) -> list[tuple[int, int]]:
+    """Return those of the keys that the index of a period has, each with the number of its batch.
+
+    Only of batches with a number below `before`.
+    """
     if not keys:
         return []
     table = ids_table(period)
+    # In the order of the index: neighbours stand on one page.
+    ordered = ",".join(map(str, sorted(keys)))
     if connection.dialect.name == "postgresql":
-        statement = f"SELECT key, number FROM {table} WHERE key = ANY(%s::bigint[])"  # noqa: S608 - a name of ours
-        given = f"{{{','.join(map(str, keys))}}}"
+        statement = f"SELECT key, number FROM {table} WHERE key = ANY(%s::bigint[]) AND number < %s"  # noqa: S608 - a name of ours
+        given = f"{{{ordered}}}"
     else:
-        statement = f"SELECT i.key, i.number FROM json_each(?) j CROSS JOIN {table} i ON i.key = j.value"  # noqa: S608 - the same
-        given = f"[{','.join(map(str, keys))}]"
-    return [(row[0], row[1]) for row in connection.exec_driver_sql(statement, (given,))]
+        statement = f"SELECT i.key, i.number FROM json_each(?) j CROSS JOIN {table} i ON i.key = j.value AND i.number < ?"  # noqa: S608 - the same
+        given = f"[{ordered}]"
+    return [(row[0], row[1]) for row in connection.exec_driver_sql(statement, (given, before))]
 
 
 def read_batches(connection: Connection, period: int, numbers: Collection[int]) -> Iterator[Any]:
