@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
@@ -41,7 +42,7 @@ def _settlement(rng: random.Random, events: int) -> Outcome:
         EventTrace(f"e{name}", rng.choice("xyz"), settled_ms - 30, settled_ms - 10, attempts, _CONTENTS[0])
         for name in names
     ]
-    return Outcome(*(getattr(made, name) if name != "events" else traces for name in made.__struct_fields__))
+    return msgspec.structs.replace(made, events=traces)
 
 
 @pytest.mark.parametrize("seed", range(8))

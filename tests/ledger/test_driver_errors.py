@@ -143,10 +143,10 @@ def test_a_missing_table_is_named(engine: Engine) -> None:
 
 #: A trigger that is not ours and fails, in each database, where its SQL is run.
 FOREIGN_TRIGGER = {
-    "sqlite": ["CREATE TRIGGER foreign_one BEFORE INSERT ON deliveries BEGIN SELECT json('{'); END"],
+    "sqlite": ["CREATE TRIGGER foreign_one BEFORE INSERT ON delivered_batches BEGIN SELECT json('{'); END"],
     "postgresql": [
         "CREATE FUNCTION foreign_one() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN EXECUTE $$nonsense$$; END'",
-        "CREATE TRIGGER foreign_one BEFORE INSERT ON deliveries FOR EACH ROW EXECUTE FUNCTION foreign_one()",
+        "CREATE TRIGGER foreign_one BEFORE INSERT ON delivered_batches FOR EACH ROW EXECUTE FUNCTION foreign_one()",
     ],
 }
 

@@ -191,7 +191,8 @@ def places_of(
         statement = f"SELECT key, number FROM {table} WHERE key = ANY(%s::bigint[]) AND number < %s"  # noqa: S608 - a name of ours
         given = f"{{{ordered}}}"
     else:
-        statement = f"SELECT i.key, i.number FROM json_each(?) j CROSS JOIN {table} i ON i.key = j.value AND i.number < ?"  # noqa: S608 - the same
+        joined = f"json_each(?) j CROSS JOIN {table} i ON i.key = j.value AND i.number < ?"
+        statement = f"SELECT i.key, i.number FROM {joined}"  # noqa: S608 - the same
         given = f"[{ordered}]"
     return [(row[0], row[1]) for row in connection.exec_driver_sql(statement, (given, before))]
 

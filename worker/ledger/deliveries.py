@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from worker.ledger.batch_reading import counts_of_plain, has_type, newest_rows, rows_of_events
 from worker.ledger.batches import delivered_batches
-from worker.ledger.engine import distinct_values, reading
+from worker.ledger.engine import chunks, distinct_values, reading
 from worker.ledger.results import DeliveryCounts, DeliveryRow, Place
 from worker.ledger.rows import Row, storable
 from worker.ledger.schema import deliveries as deliveries_table
@@ -126,11 +126,12 @@ def _plain(connection: Connection, asked: _Asked, limit: int) -> list[DeliveryRo
     until_ms = min(asked.until_ms or LATEST_MS, asked.before.settled_ms if asked.before else LATEST_MS)
     since_ms = asked.since_ms or 0
     if asked.event_id is not None:
-        homes = _homes(connection, asked)
+        found = rows_of_events(connection, [storable(asked.event_id)], since_ms)
+        homes = _homes(connection, asked, {row[1] for row in found})
         rows = [
             row
-            for row in rows_of_events(connection, [storable(asked.event_id)], since_ms)
-            if since_ms <= row[_SETTLED] <= until_ms and is_meant(row) and (homes is None or row[1] in homes)
+            for row in found
+            if since_ms <= row[_SETTLED] <= until_ms and is_meant(row) and row[1] in homes
         ]
     else:
         conditions: list[ColumnElement[bool]] = [_batch.settled_ms.between(since_ms, until_ms)]
@@ -144,14 +145,19 @@ def _plain(connection: Connection, asked: _Asked, limit: int) -> list[DeliveryRo
     return _delivery_rows(dict(zip(_NAMES, (row[place] for place in _PLACES), strict=True)) for row in rows)
 
 
-def _homes(connection: Connection, asked: _Asked) -> set[str] | None:
-    """Return the integrations whose deliveries are meant; None for all."""
-    named = None if asked.integration_id is None else {storable(asked.integration_id)}
+def _homes(connection: Connection, asked: _Asked, found: set[str]) -> set[str]:
+    """Return those of these integrations whose deliveries are meant."""
+    if asked.integration_id is not None:
+        found &= {storable(asked.integration_id)}
     if asked.tenant_id is None:
-        return named
+        return found
     wanted = select(integrations.c.id).where(integrations.c.tenant_id == storable(asked.tenant_id))
-    mine = set(connection.execute(wanted).scalars())
-    return mine if named is None else mine & named
+    homes = chunks(found)
+    return {
+        one
+        for some in homes
+        for one in connection.execute(wanted.where(integrations.c.id.in_(some))).scalars()
+    }
 
 
 def tallies(
