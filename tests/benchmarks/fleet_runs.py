@@ -184,7 +184,7 @@ def steady(events: int) -> Figures:
 
 
 def _latencies(fleet: Fleet, since_ms: int) -> Figures:
-    statement = "SELECT latency_ms FROM deliveries WHERE published_ms >= :since ORDER BY latency_ms"
+    statement = "SELECT latency_ms FROM delivery_status WHERE published_ms >= :since ORDER BY latency_ms"
     with fleet.engine.connect() as connection:
         found = [row[0] for row in connection.execute(text(statement), {"since": since_ms})]
     return {f"p{share}_ms": found[len(found) * share // 100] for share in (50, 95, 99)} | {

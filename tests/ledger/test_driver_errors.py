@@ -146,8 +146,10 @@ FOREIGN_TRIGGER = {
     "sqlite": ["CREATE TRIGGER foreign_one BEFORE INSERT ON delivered_batches BEGIN SELECT json('{'); END"],
     "postgresql": [
         "CREATE FUNCTION foreign_one() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN EXECUTE $$nonsense$$; END'",
-        "CREATE TRIGGER foreign_one BEFORE INSERT ON delivered_batches"
-        " FOR EACH ROW EXECUTE FUNCTION foreign_one()",
+        (
+            "CREATE TRIGGER foreign_one BEFORE INSERT ON delivered_batches"
+            " FOR EACH ROW EXECUTE FUNCTION foreign_one()"
+        ),
     ],
 }
 

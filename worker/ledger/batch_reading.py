@@ -12,7 +12,13 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
 from worker.ledger.batch_writing import ids_table, read_batches
-from worker.ledger.batches import Entry, delivered_batches, delivery_periods, entries_of, keys_of_event
+from worker.ledger.batches import (
+    BatchedDelivery,
+    delivered_batches,
+    delivery_periods,
+    entries_of,
+    keys_of_event,
+)
 from worker.ledger.engine import chunks
 from worker.ledger.rows import Row
 from worker.ledger.schema import deliveries
@@ -34,7 +40,7 @@ def rows_of_events(connection: Connection, event_ids: Collection[str], since_ms:
     """
     ids = set(event_ids)
     wanted = select(_period.id).where(_period.newest_ms >= since_ms).order_by(_period.id.desc())
-    found: list[Entry] = []
+    found: list[BatchedDelivery] = []
     for period in connection.execute(wanted).scalars().all() if ids else ():
         numbers = _numbers(connection, period, ids)
         for batch in read_batches(connection, period, numbers):

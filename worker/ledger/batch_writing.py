@@ -15,7 +15,7 @@ from sqlalchemy import Connection, case, insert, select, text, update
 
 from worker.ledger.batches import (
     MOST_EVENTS,
-    Entry,
+    BatchedDelivery,
     Plain,
     batch_row,
     delivered_batches,
@@ -96,7 +96,7 @@ def moved_rows(connection: Connection, rows: Sequence[Row]) -> list[Row]:
     for event_id, home, *_ in rows:
         by_home.setdefault(home, set()).add(event_id)
     periods = near_periods(connection) if by_home else []
-    found: list[Entry] = []
+    found: list[BatchedDelivery] = []
     for period in periods:
         keys = [key for home, ids in by_home.items() for key in index_keys(list(ids), home)]
         numbers = {number for _, number in places_of(connection, period, keys)}
@@ -204,7 +204,7 @@ def read_batches(connection: Connection, period: int, numbers: Collection[int]) 
         yield from connection.execute(wanted)
 
 
-def move_entries(connection: Connection, entries: Sequence[Entry]) -> list[Row]:
+def move_entries(connection: Connection, entries: Sequence[BatchedDelivery]) -> list[Row]:
     """Return the rows of those entries that have no row in `deliveries` yet, and count them as moved."""
     known = rows_known(connection, list({entry.row[0] for entry in entries}))
     moving = [entry for entry in entries if entry.row[:2] not in known]

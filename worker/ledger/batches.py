@@ -142,7 +142,7 @@ def batch_row(period: int, number: int, plain: Plain) -> Row:
     )
 
 
-class Entry(NamedTuple):
+class BatchedDelivery(NamedTuple):
     """One delivery of a batch, and where it stands: the period and number of its batch."""
 
     batch: tuple[int, int]
@@ -150,7 +150,7 @@ class Entry(NamedTuple):
     row: Row
 
 
-def entries_of(batch: Any) -> Iterator[Entry]:
+def entries_of(batch: Any) -> Iterator[BatchedDelivery]:
     """Unpack a row of `delivered_batches`: rows in the order of the columns of `deliveries`."""
     types, settled_ms = msgspec.json.decode(batch.types), batch.settled_ms
     digests = bytes(batch.contents).hex()
@@ -161,4 +161,4 @@ def entries_of(batch: Any) -> Iterator[Entry]:
             *(None, None, None, published_ms - before_ms, published_ms, settled_ms, max(age_ms, 0), None),
             *(batch.version, batch.assurance, digests[32 * place : 32 * place + 32] or None),
         )
-        yield Entry((batch.period, batch.number), row)
+        yield BatchedDelivery((batch.period, batch.number), row)

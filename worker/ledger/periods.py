@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, func, select, text
 
 from worker.ledger.batch_writing import ids_table, move_entries, places_of, read_batches, take_turn
-from worker.ledger.batches import Entry, delivered_batches, delivery_periods, entries_of, index_keys
+from worker.ledger.batches import BatchedDelivery, delivered_batches, delivery_periods, entries_of, index_keys
 from worker.ledger.bulk import SETTLEMENTS, write_rows
 from worker.ledger.dead_letters import WAITS
 from worker.ledger.engine import chunks, reading, writing
@@ -86,7 +86,7 @@ def _old_period(connection: Connection, before_ms: int) -> int | None:
     return found
 
 
-def _waited_for(connection: Connection, period: int) -> list[Entry]:
+def _waited_for(connection: Connection, period: int) -> list[BatchedDelivery]:
     """Return the deliveries of a period of whose event a dead letter waits at the same integration."""
     waiting = _waiting(connection, None)
     by_home: dict[str, list[str]] = {}
@@ -111,7 +111,7 @@ def _waiting(connection: Connection, event_ids: Collection[str] | None) -> set[t
     return {(event_id, home) for part in parts for event_id, home in connection.execute(part)}
 
 
-def _keep(connection: Connection, entries: Sequence[Entry]) -> None:
+def _keep(connection: Connection, entries: Sequence[BatchedDelivery]) -> None:
     """Give these deliveries rows of their own."""
     write_rows(connection, SETTLEMENTS, newest_only(move_entries(connection, entries)))
 
