@@ -31,6 +31,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE siem_owner IN SCHEMA public
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO siem;
 ALTER DEFAULT PRIVILEGES FOR ROLE siem_owner IN SCHEMA public GRANT USAGE ON SEQUENCES TO siem;
 
+-- Functions by which `siem` begins and drops periods of deliveries: their owner makes and drops the tables.
+ALTER DEFAULT PRIVILEGES FOR ROLE siem_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE siem_owner IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO siem;
+SELECT format('REVOKE EXECUTE ON FUNCTION %1$s FROM PUBLIC; GRANT EXECUTE ON FUNCTION %1$s TO siem', oid::regprocedure)
+FROM pg_proc WHERE proowner = 'siem_owner'::regrole \gexec
+
 -- A transaction of the fleet takes seconds. One that was left open, on a host that vanished, keeps rows from
 -- being vacuumed. `siem db upgrade` may take as long as its tables are large, so it is not limited.
 ALTER ROLE siem IN DATABASE siem SET idle_in_transaction_session_timeout = '60s';

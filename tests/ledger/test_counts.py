@@ -242,9 +242,9 @@ def test_a_batch_takes_no_more_statements_than_before(engine: Engine) -> None:
     """Latencies stand in the row of the totals; failures cost one statement, where there are any."""
     asked: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
-    record_entries(engine, [took("1-0", 7, 8)], [])
+    record_entries(engine, [took("1-0", 7, 8)], [], batches=False)
     delivered = len(asked)
-    record_entries(engine, [("2-0", [outcome(["a"]), outcome(["b"], Status.RETRYING)])], [])
+    record_entries(engine, [("2-0", [outcome(["a"]), outcome(["b"], Status.RETRYING)])], [], batches=False)
     writing = [one.split()[2] for one in asked if one.startswith("INSERT")]
 
     assert writing[: writing.index("delivery_totals") + 1] == [
@@ -253,6 +253,20 @@ def test_a_batch_takes_no_more_statements_than_before(engine: Engine) -> None:
     assert writing[4:].count("failure_totals") == 1
     assert "failure_totals" not in writing[:4]
     assert len(asked) > delivered
+
+
+def test_plain_deliveries_take_a_batch_and_its_keys(engine: Engine) -> None:
+    """However many events there are: two statements that write, and one that counts them in their period."""
+    record_entries(engine, [took("1-0", 7, 8)], [])
+    asked: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    record_entries(engine, [("2-0", [outcome([f"e{number}" for number in range(200)])])], [])
+    written = [one.split()[2] for one in asked if one.startswith("INSERT")]
+
+    assert written == [
+        *("recorded_entries", "delivered_ids_1", "delivered_batches", "minute_counts", "delivery_totals")
+    ]
+    assert [one.split()[1] for one in asked if one.startswith("UPDATE")] == ["delivery_periods"]
 
 
 @pytest.mark.parametrize("number", [1, 1000])

@@ -20,7 +20,7 @@ from worker.ledger.schema import dead_letters
 _batch = delivered_batches.c
 _period = delivery_periods.c
 _letter = dead_letters.c
-#: On PostgreSQL, how long to wait until nobody reads the batches, in milliseconds: others wait behind.
+#: On PostgreSQL, how long to wait for those that read batches, in milliseconds: others wait behind it.
 _WAIT_MS = 1000
 
 

@@ -46,6 +46,8 @@ REPLAYED_EVENTS = "replayed_events"
 _replay = table.c
 _letter = dead_letters.c
 _delivery = deliveries.c
+#: Where a row of `deliveries` holds when it was settled.
+_SETTLED = list(_delivery).index(_delivery.settled_ms)
 
 
 def create_replay(
@@ -246,14 +248,14 @@ def _plainly_delivered(connection: Connection, joined: Any, unsettled: Any, repl
     columns = (_letter.event_id, _letter.integration_id, _letter.content, _letter.state_ms)
     letters = connection.execute(select(*columns).select_from(joined).where(*unsettled)).all()
     since_ms = min((one.state_ms for one in letters), default=0)
-    rows = rows_of_events(connection, {one.event_id for one in letters}, since_ms)
-    latest: dict[Any, int] = {}
-    for row in rows:
-        # Of an earlier worker the content is not known: it may be any.
-        for content in (row[-1], None):
-            latest[row[0], row[1], content] = max(row[11], latest.get((row[0], row[1], content), 0))
+    known: dict[tuple[str, str], list[Any]] = {}
+    for row in rows_of_events(connection, {one.event_id for one in letters}, since_ms):
+        known.setdefault((row[0], row[1]), []).append(row)
     return sum(
-        latest.get((one.event_id, replay.target_id or one.integration_id, one.content), -1) >= one.state_ms
+        any(
+            row[_SETTLED] >= one.state_ms and (row[-1] == one.content or None in (row[-1], one.content))
+            for row in known.get((one.event_id, replay.target_id or one.integration_id), ())
+        )
         for one in letters
     )
 

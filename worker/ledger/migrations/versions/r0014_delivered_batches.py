@@ -54,26 +54,46 @@ SELECT {_POSTGRES_ID}, b.integration_id, b.types::json->>(e.value->>1)::int,
 FROM delivered_batches b, json_array_elements(b.packed::json) WITH ORDINALITY e
 WHERE NOT ({_MOVED.format(id=_POSTGRES_ID, separator="chr(31)", content=_POSTGRES_CONTENT)})
 """  # noqa: S608 - names of ours
-#: They do what the role of the fleet may not do itself; with the rights of the tables' owner.
-_ADD_PERIOD = """
-CREATE FUNCTION siem_add_period(period bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+#: They do what the role of the fleet may not do itself, with the rights of the tables' owner; for those alone
+#: who may write batches. No table of a session stands before those of the ledger (pg_temp comes last).
+_FUNCTION = """
+CREATE FUNCTION {name}(period bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path FROM CURRENT AS $$
+DECLARE
+    allowed text;
 BEGIN
+    PERFORM set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+    IF NOT has_table_privilege(session_user, 'delivered_batches', '{right}') THEN
+        RAISE insufficient_privilege USING MESSAGE = 'permission denied for function {name}';
+    END IF;
+{body}
+END $$
+"""
+_ADD_PERIOD = _FUNCTION.format(
+    name="siem_add_period",
+    right="INSERT",
+    body="""\
     EXECUTE format('CREATE TABLE delivered_ids_%s (key bigint PRIMARY KEY, number integer NOT NULL)', period);
+    -- What a role may do with batches it may do with their index.
+    FOR allowed IN
+        SELECT format('GRANT %s ON delivered_ids_%s TO %s', privilege_type, period, grantee::regrole)
+        FROM pg_class, aclexplode(relacl)
+        WHERE pg_class.oid = 'delivered_batches'::regclass AND grantee NOT IN (0, relowner)
+    LOOP
+        EXECUTE allowed;
+    END LOOP;
     EXECUTE format('CREATE TABLE delivered_batches_%s (LIKE delivered_batches INCLUDING ALL)', period);
     EXECUTE format(
         'ALTER TABLE delivered_batches ATTACH PARTITION delivered_batches_%s FOR VALUES IN (%s)',
         period, period
-    );
-END $$
-"""
-_DROP_PERIOD = """
-CREATE FUNCTION siem_drop_period(period bigint) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path FROM CURRENT AS $$
-BEGIN
-    EXECUTE format('DROP TABLE IF EXISTS delivered_ids_%s, delivered_batches_%s', period, period);
-END $$
-"""
+    );""",
+)
+_DROP_PERIOD = _FUNCTION.format(
+    name="siem_drop_period",
+    right="DELETE",
+    body="""\
+    EXECUTE format('DROP TABLE IF EXISTS delivered_ids_%s, delivered_batches_%s', period, period);""",
+)
 
 
 def upgrade() -> None:
