@@ -18,6 +18,12 @@ from tests.fleet import Fleet
 from tests.interop.programs import Program, unpacked
 from tests.ledger.postgres import postgres_server
 from tests.ports import free_port
+from worker.ledger import batch_writing
+from worker.ledger.deliveries import find_deliveries
+from worker.ledger.engine import open_ledger
+from worker.ledger.pruning import PrunableKind, prune_rows
+from worker.ledger.recording import record_entries
+from worker.model.deliveries import EventTrace, Outcome, Status
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -152,6 +158,50 @@ def test_the_owner_makes_the_tables_and_the_fleet_works(prepared: Prepared, tmp_
         for statement in FORBIDDEN:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 fleet_role.execute(statement.encode())
+
+
+def test_the_fleet_begins_and_drops_periods(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By functions of the owner's, which no one else may call, and which a foreign table does not mislead."""
+    monkeypatch.setattr(batch_writing, "FULL", 2)
+    upgraded = call({**os.environ, "SIEM_DATABASE_URL": prepared.url("siem_owner")}, "db", "upgrade")
+    engine = open_ledger(prepared.url("siem"))
+    prepared.psql("-f", FILES / "roles.sql")
+    prepared.psql("-c", "CREATE ROLE outsider LOGIN")
+    may = "SELECT has_function_privilege('outsider', 'siem_drop_period(bigint)', 'EXECUTE')"
+    allowed = prepared.psql("-Atqc", "\\connect siem", "-c", may).strip()
+    # What someone grants by mistake lets through no one who may not write batches.
+    granted = (
+        "GRANT CONNECT ON DATABASE siem TO outsider",
+        "GRANT USAGE ON SCHEMA public TO outsider",
+        "GRANT EXECUTE ON FUNCTION siem_drop_period TO outsider",
+    )
+    prepared.psql(*(word for one in ("\\connect siem", *granted) for word in ("-c", one)))
+    try:
+        for number in range(3):
+            traces = [EventTrace(f"p{number}{place}", "policy.deny", 1, 2, 1) for place in range(2)]
+            settled = Outcome("int_p", Status.DELIVERED, 3 + number, None, None, traces)
+            record_entries(engine, [(f"{number + 1}-7", [settled])], [])
+        pruned = [prune_rows(engine, PrunableKind.DELIVERIES, 4, 100).count for _ in range(2)]
+        left = find_deliveries(engine, integration_id="int_p")
+        with prepared.connection("siem") as role:
+            owners = role.execute(
+                "SELECT DISTINCT tableowner FROM pg_tables WHERE tablename LIKE 'delivered%'"
+            ).fetchall()
+        with (
+            psycopg.connect(
+                host=prepared.socket, port=prepared.port, user="outsider", dbname="siem"
+            ) as other,
+            pytest.raises(psycopg.errors.InsufficientPrivilege, match="siem_drop_period"),
+        ):
+            other.execute("SELECT siem_drop_period(2)")
+    finally:
+        engine.dispose()
+
+    assert upgraded.code == 0, upgraded.err
+    assert allowed == "f"
+    assert pruned == [2, 0]
+    assert sorted(row.event_id for row in left) == ["p10", "p11", "p20", "p21"]
+    assert owners == [("siem_owner",)]
 
 
 def test_a_role_without_a_password_cannot_sign_in(prepared: Prepared) -> None:

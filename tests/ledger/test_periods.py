@@ -1,0 +1,183 @@
+"""Periods of plain deliveries beside others that write, and behind a recorder that was killed."""
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+
+from tests.ledger.entries import NOON, outcome
+from worker.ledger import batch_writing, recording
+from worker.ledger.deliveries import find_deliveries
+from worker.ledger.engine import open_ledger, reading
+from worker.ledger.pruning import PrunableKind, prune_rows
+from worker.ledger.recording import record_entries
+from worker.model.deliveries import Outcome, Status
+
+_DAY_MS = 86_400_000
+
+
+def _tables(engine: Engine) -> set[str]:
+    """Return the names of the indexes of periods that are there."""
+    source = "pg_tables" if engine.dialect.name == "postgresql" else "sqlite_master"
+    column = "tablename" if engine.dialect.name == "postgresql" else "name"
+    with reading(engine) as connection:
+        names = connection.execute(text(f"SELECT {column} FROM {source}")).scalars()  # noqa: S608 - names of ours
+        return {name for name in names if name.startswith("delivered_ids_")}
+
+
+def _periods(engine: Engine) -> list[int]:
+    with reading(engine) as connection:
+        return list(connection.execute(text("SELECT id FROM delivery_periods ORDER BY id")).scalars())
+
+
+def _held(engine: Engine) -> tuple[int, int]:
+    """Return how many deliveries batches hold, and how many keys their indexes."""
+    with reading(engine) as connection:
+        events = connection.execute(text("SELECT coalesce(sum(events), 0) FROM delivered_batches"))
+        keys = [
+            connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()  # noqa: S608 - names of ours
+            for name in _tables(engine)
+        ]
+        return int(events.scalar_one()), sum(keys)
+
+
+def _settlements(rng: random.Random, count: int) -> list[tuple[str, list[Outcome]]]:
+    """Return entries that settle few events of two integrations, over and over."""
+    found = []
+    for number in range(1, count + 1):
+        status = rng.choices([Status.DELIVERED, Status.RETRYING, Status.DEAD], [6, 1, 1])[0]
+        ids = [f"e{one}" for one in rng.sample(range(40), 6)]
+        home = rng.choice(("int_a", "int_b"))
+        found.append((f"{number}-0", [outcome(ids, status, integration_id=home, settled_ms=NOON + number)]))
+    return found
+
+
+def test_recorders_at_once_have_each_delivery_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same events from both sides, some entries to both, while periods begin, and others are pruned."""
+    monkeypatch.setattr(batch_writing, "FULL", 50)
+    old = NOON - 2 * _DAY_MS
+    for number in range(3):
+        ids = [f"old{number}-{place}" for place in range(50)]
+        record_entries(engine, [(f"{number}-9", [outcome(ids, settled_ms=old)])], [])
+    entries = _settlements(random.Random(7), 60)
+    failures: list[Exception] = []
+
+    def in_thread(what: Callable[[], object]) -> threading.Thread:
+        def run() -> None:
+            try:
+                what()
+            except Exception as error:  # noqa: BLE001 - shown by the test
+                failures.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    def record(mine: list[tuple[str, list[Outcome]]], size: int) -> None:
+        for start in range(0, len(mine), size):
+            record_entries(engine, mine[start : start + size], [])
+
+    def prune() -> None:
+        while prune_rows(engine, PrunableKind.DELIVERIES, NOON - _DAY_MS, 1000).count:
+            pass
+
+    threads = [
+        in_thread(lambda: record(entries[:40], 3)),
+        in_thread(lambda: record(entries[:19:-1], 2)),
+        in_thread(prune),
+    ]
+    for thread in threads:
+        thread.join()
+    expected = {
+        (one.id, settled.integration_id): (settled.status, settled.settled_ms)
+        for _, [settled] in entries
+        for one in settled.events
+    }
+    rows = find_deliveries(engine, limit=1000)
+
+    assert failures == []
+    assert len(rows) == len(expected)
+    assert {(row.event_id, row.integration_id): (row.status, row.settled_ms) for row in rows} == expected
+
+
+def _killed(url: str, work: Callable[[Engine], object], prepare: Callable[[Engine], object]) -> None:
+    """Do work in a process that kills itself where `prepare` says."""
+
+    def run() -> None:
+        engine = open_ledger(url)
+        prepare(engine)
+        work(engine)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def _die(*_arguments: Any, **_more: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _behind(module: Any, name: str) -> Callable[[Engine], None]:
+    """Let the process die as soon as this function of the module has done its work."""
+    original = getattr(module, name)
+
+    def then_die(*arguments: Any, **more: Any) -> None:
+        original(*arguments, **more)
+        _die()
+
+    return lambda _engine: setattr(module, name, then_die)
+
+
+def _at_commit(engine: Engine) -> None:
+    event.listen(engine, "commit", _die)
+
+
+#: Where a recorder dies: in each place nothing of its transaction may be left.
+_PLACES = {
+    "a period was made": _behind(batch_writing, "_open_period"),
+    "keys are in the index": _behind(batch_writing, "_index"),
+    "batches are written": _behind(batch_writing, "_count"),
+    "all is written": _behind(recording, "disable_gone"),
+    "at commit": _at_commit,
+}
+
+
+@pytest.mark.parametrize("place", _PLACES)
+def test_a_killed_recorder_leaves_nothing_half_done(engine: Engine, url: str, place: str) -> None:
+    """Neither a period without a table, nor keys without a batch; the next recorder does the same again."""
+    entry = ("1-0", [outcome(["e1", "e2"]), outcome(["e3"], Status.RETRYING)])
+    _killed(url, lambda mine: record_entries(mine, [entry], []), _PLACES[place])
+    left = (_periods(engine), _tables(engine), _held(engine))
+    again = record_entries(engine, [entry], []).count
+
+    assert left == ([], set(), (0, 0))
+    assert again == 3
+    assert (_periods(engine), _tables(engine), _held(engine)) == ([1], {"delivered_ids_1"}, (2, 2))
+    assert record_entries(engine, [entry], []).count == 0
+
+
+def test_who_is_killed_dropping_a_period_leaves_it_whole(
+    engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batches, its index and its row; the next one drops all three."""
+    monkeypatch.setattr(batch_writing, "FULL", 2)
+    for number in range(3):
+        ids = [f"e{number}{place}" for place in range(2)]
+        record_entries(engine, [(f"{number + 1}-0", [outcome(ids, settled_ms=NOON + number)])], [])
+
+    def prune(mine: Engine) -> int:
+        return prune_rows(mine, PrunableKind.DELIVERIES, NOON + 1, 100).count
+
+    _killed(url, prune, _at_commit)
+    left = (_periods(engine), len(_tables(engine)), _held(engine))
+
+    assert left == ([1, 2, 3], 3, (6, 6))
+    assert prune(engine) == 2
+    assert (_periods(engine), len(_tables(engine)), _held(engine)) == ([2, 3], 2, (4, 4))
