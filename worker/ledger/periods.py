@@ -22,12 +22,16 @@ _period = delivery_periods.c
 _letter = dead_letters.c
 #: On PostgreSQL, how long to wait for those that read batches, in milliseconds: others wait behind it.
 _WAIT_MS = 1000
+#: On SQLite, how many deliveries go with their batches while one goes that has a row of its own. With a whole
+#: period of 300 000, 19 MB of pages are written at once, and a recorder waits 0.1 to 0.2 s.
+_AS_CHEAP = 30
 
 
-def drop_old_period(engine: Engine, before_ms: int) -> int | None:
-    """Remove the oldest period in which nothing was settled since then; return how many deliveries it held.
+def drop_old_period(engine: Engine, before_ms: int, most: int) -> int | None:
+    """Remove the oldest period in which nothing was settled since then; return how many deliveries went.
 
-    None if there is no such period: the period that is written to stays. Raises LedgerUnavailable.
+    On SQLite it goes in steps, each as short as one of `most` rows, and its index last. None if there is no
+    such period: the period that is written to stays. Raises LedgerUnavailable.
     """
     with reading(engine) as connection:
         if _old_period(connection, before_ms) is None:
@@ -40,15 +44,35 @@ def drop_old_period(engine: Engine, before_ms: int) -> int | None:
         if period is None:
             return None
         _keep(connection, _waited_for(connection, period))
-        counted = select(func.sum(_batch.events - _batch.moved)).where(_batch.period == period)
-        count = int(connection.execute(counted).scalar_one() or 0)
         if connection.dialect.name == "postgresql":
+            count, left = _events_in(connection, period), False
             connection.execute(text("SELECT siem_drop_period(:period)"), {"period": period})
         else:
-            connection.execute(delete(delivered_batches).where(_batch.period == period))
-            connection.execute(text(f"DROP TABLE {ids_table(period)}"))
-        connection.execute(delete(delivery_periods).where(_period.id == period))
+            count, left = _drop_step(connection, period, most * _AS_CHEAP)
+        if not left:
+            connection.execute(delete(delivery_periods).where(_period.id == period))
     return count
+
+
+def _events_in(connection: Connection, period: int) -> int:
+    """Count the deliveries of a period that have no row of their own."""
+    counted = select(func.sum(_batch.events - _batch.moved)).where(_batch.period == period)
+    return int(connection.execute(counted).scalar_one() or 0)
+
+
+def _drop_step(connection: Connection, period: int, most: int) -> tuple[int, bool]:
+    """Remove batches of up to `most` deliveries, or the index if there are none.
+
+    Return how many deliveries went, and whether anything is left of the period.
+    """
+    wanted = select(_batch.number, _batch.events, _batch.moved).where(_batch.period == period)
+    batches = _up_to(connection.execute(wanted.order_by(_batch.number).limit(most)).all(), most)
+    if not batches:
+        connection.execute(text(f"DROP TABLE {ids_table(period)}"))
+        return 0, False
+    mine = (_batch.period == period, _batch.number <= batches[-1].number)
+    connection.execute(delete(delivered_batches).where(*mine))
+    return sum(batch.events - batch.moved for batch in batches), True
 
 
 def drop_old_batches(engine: Engine, before_ms: int, most: int) -> int | None:

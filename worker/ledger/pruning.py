@@ -125,7 +125,7 @@ def _prune_plain(engine: Engine, before_ms: int, most: int) -> Pruned:
     count: int | None = 0
     while count == 0:
         # What is left of a batch may have a row of its own by now: it goes, and counts as nothing.
-        count = drop_old_period(engine, before_ms)
+        count = drop_old_period(engine, before_ms, most)
         count = drop_old_batches(engine, before_ms, most) if count is None else count
     return Pruned(count or 0, seconds=time.monotonic() - begun)
 
