@@ -122,7 +122,7 @@ def test_a_database_that_refuses_everything_is_waited_for(
         ("ALTER TABLE recorded_entries ADD CONSTRAINT nothing CHECK (recorded_ms < 0) NOT VALID",
          LedgerUnavailable),
         ("ALTER TABLE dead_letters ADD COLUMN reviewer text NOT NULL", LedgerUnavailable),
-        ("ALTER TABLE deliveries DROP CONSTRAINT deliveries_pkey", LedgerUnavailable),
+        ("ALTER TABLE minute_counts DROP CONSTRAINT minute_counts_pkey", LedgerUnavailable),
     ],
 )  # fmt: skip
 def test_tables_that_were_changed_blame_no_entry(

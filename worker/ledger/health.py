@@ -6,9 +6,10 @@ makes it slow.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -23,11 +24,13 @@ from sqlalchemy import (
     union_all,
 )
 
-from worker.ledger.batch_reading import latest_settled
+from worker.ledger.batch_reading import without_moved
+from worker.ledger.batch_writing import read_batches
+from worker.ledger.batches import delivered_batches, entries_of
 from worker.ledger.counts import Minute, read_minutes
 from worker.ledger.deliveries import NOT_DELIVERED
 from worker.ledger.engine import reading
-from worker.ledger.rows import storable
+from worker.ledger.rows import Row, storable
 from worker.ledger.schema import deliveries, integrations, minute_counts
 from worker.model.deliveries import Status
 from worker.model.health import Counts, DeliveryStats, LastError, Latency, Subject
@@ -39,9 +42,9 @@ _delivery = deliveries.c
 _minute = minute_counts.c
 
 #: Where a row of `deliveries` holds them.
-_STATUS, _SETTLED, _LATENCY = (
+_HOME, _STATUS, _SETTLED, _LATENCY = (
     list(deliveries.c).index(column)
-    for column in (_delivery.status, _delivery.settled_ms, _delivery.latency_ms)
+    for column in (_delivery.integration_id, _delivery.status, _delivery.settled_ms, _delivery.latency_ms)
 )
 #: When it was settled (ms), where it stands, how long it took (ms).
 _Settled = tuple[int, str, int | None]
@@ -145,9 +148,8 @@ def _latest_settled(connection: Connection, ids: Sequence[str], sample: int) -> 
     found: dict[str, list[_Settled]] = {one: [] for one in ids}
     for one, at_ms, status, took_ms in _of_each(connection, ids, _latest, sample):
         found[one].append((at_ms, status, took_ms))
-    for one in ids:
-        plain = latest_settled(connection, one, sample)
-        found[one] += [(row[_SETTLED], row[_STATUS], row[_LATENCY]) for row in plain]
+    for row in _latest_plain(connection, ids, sample):
+        found[row[_HOME]].append((row[_SETTLED], row[_STATUS], row[_LATENCY]))
     return {one: sorted(settled, key=_moment, reverse=True)[:sample] for one, settled in found.items()}
 
 
@@ -166,6 +168,39 @@ def _problems(connection: Connection, ids: Sequence[str]) -> dict[str, LastError
 def _last_good_minutes(connection: Connection, ids: Sequence[str]) -> dict[str, int]:
     """Return for each the first millisecond of the last minute in which something was delivered."""
     return dict(_of_each(connection, ids, _good_minute))
+
+
+def _latest_plain(connection: Connection, ids: Sequence[str], sample: int) -> Iterator[Row]:
+    """Yield the latest deliveries that batches hold, of each integration at least so many if there are."""
+    held: Counter[str] = Counter()
+    wanted: dict[int, set[int]] = {}
+    newest_first = sorted(
+        _of_each(connection, ids, _latest_batches, sample), key=attrgetter("settled_ms"), reverse=True
+    )
+    for one in newest_first:
+        if held[one.integration_id] < sample:
+            held[one.integration_id] += one.events - one.moved
+            wanted.setdefault(one.period, set()).add(one.number)
+    moved: list[Row] = []
+    for period, numbers in wanted.items():
+        for batch in read_batches(connection, period, numbers):
+            rows = [entry.row for entry in entries_of(batch)]
+            if batch.moved:
+                moved += rows
+            else:
+                yield from rows
+    yield from without_moved(connection, moved)
+
+
+def _latest_batches(integration_id: _Id) -> Select[Any]:
+    batch = delivered_batches.c
+    return (
+        select(
+            *(batch.integration_id, batch.settled_ms, batch.period, batch.number, batch.events, batch.moved)
+        )
+        .where(batch.integration_id == integration_id)
+        .order_by(batch.settled_ms.desc())
+    )
 
 
 def _latest(integration_id: _Id) -> Select[Any]:
