@@ -54,7 +54,6 @@ from worker.ledger.recording import record_entries as record_in
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.redis_marks import MarkStore
 from worker.ledger.replay_pages import ReplayStore
-from worker.ledger.results import Recorded
 from worker.model.availability import Dependencies
 from worker.model.errors import LedgerUnavailable, SchemaBehind
 from worker.model.log_events import PROCESS_STARTED, PROCESS_STOPPED
@@ -123,9 +122,11 @@ def record() -> None:
 
 
 def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
+    known = KnownFormats(redis_client(config.broker_address()))
     return Recorder(
         Outcomes(redis_client(config.broker_address()), str(process_identity()), config.claim_idle, claim),
-        partial(_record_known, engine, KnownFormats(redis_client(config.broker_address()))),
+        # By the batch once all processes can read that.
+        lambda *entries: record_in(engine, *entries, batches=known.has(Format.BATCHES)),
         partial(probe, engine),
         reconciliation(
             redis_client(config.broker_address()), IntegrationStore(engine, open_vault(config))
@@ -134,11 +135,6 @@ def _recorder(config: Settings, engine: Ledger, claim: LedgerClaim) -> Recorder:
         RecorderStall(redis_client(config.broker_address())),
         partial(check_ledger_writes, engine),
     )
-
-
-def _record_known(engine: Ledger, known: KnownFormats, *entries: Any) -> Recorded:
-    """Record entries by the batch if all processes can read that."""
-    return record_in(engine, *entries, batches=known.has(Format.BATCHES))
 
 
 @contextmanager
