@@ -20,7 +20,10 @@ from tests.benchmarks.measuring import hardware
 from tests.fleet import Fleet
 from tests.pages.conftest import HOME, OURS, running
 from worker.integrations.integration import parse_integration
+from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
+from worker.model.deliveries import EventTrace, Failure, Outcome, Status
+from worker.model.failures import FailureCode
 
 _MINUTE_MS = 60_000
 _URLS = {
@@ -29,18 +32,13 @@ _URLS = {
     "webhook": "https://hook.example.com/in",
 }
 _STEP = 500_000
+#: Events of a batch, and batches of a transaction.
+_BATCH, _BATCHES = 500, 200
+_REFUSED = Failure(FailureCode.EVENT_REFUSED, "HTTP 400", "see what it says", 400)
 #: Rows without a round trip each: the numbers are made by SQLite itself.
 _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT :first UNION ALL SELECT i + 1 FROM n WHERE i < :last)"
-_DELIVERIES = """
-INSERT INTO deliveries (event_id, integration_id, event_type, status, attempts, http_status, error_code,
-    error, hint, event_ms, published_ms, settled_ms, latency_ms, version)
-SELECT printf('evt_%016x', (i * 2654435761) % 4294967296), 'int_' || (i % :integrations),
-    'policy.deny', CASE WHEN i % 500 = 0 THEN 'dead' ELSE 'delivered' END, 1, 200,
-    CASE WHEN i % 500 = 0 THEN 'refused' END, CASE WHEN i % 500 = 0 THEN 'HTTP 400' END, NULL,
-    :now - (:rows - i) / 100, :now - (:rows - i) / 100, :now - (:rows - i) / 100, 20 + i % 200, i
-FROM n"""
 _MINUTES = """
-INSERT INTO minute_counts
+INSERT OR REPLACE INTO minute_counts
 SELECT 'int_' || (i % :integrations), :now - (i / :integrations) * 60000, 60, 1, 0, 60 * 25, 300 FROM n"""
 
 
@@ -75,8 +73,36 @@ def _fill(fleet: Fleet, integrations: int, rows: int) -> None:
     fleet.announce()
     now = time.time_ns() // 1_000_000 // _MINUTE_MS * _MINUTE_MS
     shared = {"integrations": integrations, "now": now, "rows": rows}
-    _insert(fleet, _NUMBERS + _DELIVERIES, rows, shared)
+    _record(fleet, integrations, rows, now)
     _insert(fleet, _NUMBERS + _MINUTES, integrations * 24 * 60, shared)
+
+
+def _record(fleet: Fleet, integrations: int, rows: int, now: int) -> None:
+    """Write deliveries as a recorder does: batches, each with one that is dead and has a row of its own."""
+    numbers = range(-(-rows // _BATCH))
+    for first in range(0, len(numbers), _BATCHES):
+        entries = [
+            _entry(one, f"int_{one % integrations}", now - (rows - one * _BATCH) // 100)
+            for one in numbers[first : first + _BATCHES]
+        ]
+        record_entries(fleet.engine, entries, [])
+
+
+def _entry(number: int, integration_id: str, at_ms: int) -> tuple[str, list[Outcome]]:
+    dead, *traces = [
+        EventTrace(event_id(number * _BATCH + place), "policy.deny", at_ms - 20, at_ms - 20, 1)
+        for place in range(_BATCH)
+    ]
+    outcomes = [
+        Outcome(integration_id, Status.DEAD, at_ms, _REFUSED, None, [dead], 400),
+        Outcome(integration_id, Status.DELIVERED, at_ms, None, None, traces, 200),
+    ]
+    return f"{at_ms}-{number}", outcomes
+
+
+def event_id(number: int) -> str:
+    """Return the id of one of the events."""
+    return f"evt_{number * 2_654_435_761 % (1 << 32):016x}"
 
 
 def _insert(fleet: Fleet, statement: str, rows: int, shared: dict[str, Any]) -> None:
@@ -99,7 +125,7 @@ def _ask(url: str, key: str, rounds: int) -> dict[str, dict[str, float]]:
             "one integration": (HOME + "/int_7", {}),
             "form": (HOME + "/int_7/edit", {}),
             "dead letters": (HOME + "/dead-letters", {}),
-            "event by id": (HOME + "/events?id=evt_00000000000003e8", {}),
+            "event by id": (HOME + f"/events?id={event_id(1001)}", {}),
             "API: integrations": ("/api/v1/integrations/siem?limit=100", api),
             "API: deliveries of one": ("/api/v1/integrations/siem/int_7/deliveries?status=dead", api),
             "API: health of one": ("/api/v1/integrations/siem/int_7/health", api),

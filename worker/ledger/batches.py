@@ -162,3 +162,8 @@ def entries_of(batch: Any) -> Iterator[BatchedDelivery]:
             *(batch.version, batch.assurance, digests[32 * place : 32 * place + 32] or None),
         )
         yield BatchedDelivery((batch.period, batch.number), row)
+
+
+def latencies_of(batch: Any) -> list[int]:
+    """Return how long the deliveries of a row of `delivered_batches` took, in ms."""
+    return [max(age_ms, 0) for _, _, age_ms, _ in msgspec.json.decode(batch.packed)]

@@ -6,7 +6,7 @@ makes it slow.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from worker.ledger.batch_reading import without_moved
 from worker.ledger.batch_writing import read_batches
-from worker.ledger.batches import delivered_batches, entries_of
+from worker.ledger.batches import delivered_batches, entries_of, latencies_of
 from worker.ledger.counts import Minute, read_minutes
 from worker.ledger.deliveries import NOT_DELIVERED
 from worker.ledger.engine import reading
@@ -37,6 +37,8 @@ from worker.model.health import Counts, DeliveryStats, LastError, Latency, Subje
 
 #: Parts of one UNION: SQLite takes 500.
 _MOST_PARTS = 100
+#: Batches of an integration that are looked at first: a full one holds hundreds of deliveries.
+_FEW_BATCHES = 16
 
 _delivery = deliveries.c
 _minute = minute_counts.c
@@ -93,7 +95,7 @@ def records(
         return {}
     with reading(engine) as connection:
         counts = defaultdict(_Window, _windows(connection, since, recent_ms))
-        settled = _latest_settled(connection, ids, max(1, sample))
+        settled = _latest_settled(connection, ids, sample)
         problems = _problems(connection, ids)
         last_success = {one: next(_successes(settled[one]), None) for one in ids}
         further_back = [one for one, found in last_success.items() if found is None and settled[one]]
@@ -144,13 +146,17 @@ def _window(minutes: Iterable[Minute], since_ms: int, recent_ms: int) -> _Window
 
 
 def _latest_settled(connection: Connection, ids: Sequence[str], sample: int) -> dict[str, list[_Settled]]:
-    """Return the latest settlements of each, the latest first."""
+    """Return the latest settlements of each, the latest first; without a sample the latest one.
+
+    How long that took is not known then.
+    """
+    most = max(1, sample)
     found: dict[str, list[_Settled]] = {one: [] for one in ids}
-    for one, at_ms, status, took_ms in _of_each(connection, ids, _latest, sample):
+    for one, at_ms, status, took_ms in _of_each(connection, ids, _latest, most):
         found[one].append((at_ms, status, took_ms))
-    for row in _latest_plain(connection, ids, sample):
-        found[row[_HOME]].append((row[_SETTLED], row[_STATUS], row[_LATENCY]))
-    return {one: sorted(settled, key=_moment, reverse=True)[:sample] for one, settled in found.items()}
+    for one, plain in _latest_plain(connection, ids, sample):
+        found[one].append(plain)
+    return {one: sorted(settled, key=_moment, reverse=True)[:most] for one, settled in found.items()}
 
 
 def _moment(settled: _Settled) -> int:
@@ -170,26 +176,53 @@ def _last_good_minutes(connection: Connection, ids: Sequence[str]) -> dict[str, 
     return dict(_of_each(connection, ids, _good_minute))
 
 
-def _latest_plain(connection: Connection, ids: Sequence[str], sample: int) -> Iterator[Row]:
-    """Yield the latest deliveries that batches hold, of each integration at least so many if there are."""
-    held: Counter[str] = Counter()
-    wanted: dict[int, set[int]] = {}
-    newest_first = sorted(
-        _of_each(connection, ids, _latest_batches, sample), key=attrgetter("settled_ms"), reverse=True
-    )
-    for one in newest_first:
-        if held[one.integration_id] < sample:
-            held[one.integration_id] += one.events - one.moved
-            wanted.setdefault(one.period, set()).add(one.number)
+def _latest_plain(connection: Connection, ids: Sequence[str], sample: int) -> Iterator[tuple[str, _Settled]]:
+    """Yield the latest deliveries that batches hold, of each integration at least so many if there are.
+
+    Without a sample: the latest of each, and not how long it took, for which its batch would have to be read.
+    """
+    read: dict[int, dict[int, int]] = {}
+    for one, wanted in _newest_batches(connection, ids, max(1, sample)):
+        if sample or one.moved:
+            read.setdefault(one.period, {})[one.number] = wanted
+        else:
+            yield one.integration_id, (one.settled_ms, Status.DELIVERED, None)
     moved: list[Row] = []
-    for period, numbers in wanted.items():
+    for period, numbers in read.items():
         for batch in read_batches(connection, period, numbers):
-            rows = [entry.row for entry in entries_of(batch)]
             if batch.moved:
-                moved += rows
+                moved += [entry.row for entry in entries_of(batch)]
             else:
-                yield from rows
-    yield from without_moved(connection, moved)
+                home, at_ms = batch.integration_id, batch.settled_ms
+                wanted = numbers[batch.number]
+                yield from ((home, (at_ms, Status.DELIVERED, took)) for took in latencies_of(batch)[:wanted])
+    for row in without_moved(connection, moved):
+        yield row[_HOME], (row[_SETTLED], row[_STATUS], row[_LATENCY])
+
+
+def _newest_batches(connection: Connection, ids: Sequence[str], events: int) -> Iterator[tuple[Any, int]]:
+    """Yield the latest batches of each that hold so many events, or all; with how many are wanted of it."""
+    found = _batches_by_home(connection, ids, min(events, _FEW_BATCHES))
+    small = [
+        home
+        for home, batches in found.items()
+        if len(batches) == _FEW_BATCHES < events > sum(one.events - one.moved for one in batches)
+    ]
+    found |= _batches_by_home(connection, small, events)
+    for batches in found.values():
+        held = 0
+        for one in batches:
+            if held < events:
+                yield one, events - held
+            held += one.events - one.moved
+
+
+def _batches_by_home(connection: Connection, ids: Sequence[str], most: int) -> dict[str, list[Any]]:
+    """Return so many batches of each integration that has any, the latest first."""
+    found: dict[str, list[Any]] = {}
+    for one in _of_each(connection, ids, _latest_batches, most):
+        found.setdefault(one.integration_id, []).append(one)
+    return {home: sorted(some, key=attrgetter("settled_ms"), reverse=True) for home, some in found.items()}
 
 
 def _latest_batches(integration_id: _Id) -> Select[Any]:
