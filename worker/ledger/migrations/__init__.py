@@ -11,6 +11,7 @@ A new step is a file `versions/r0009_what_it_adds.py` (the next free number) wit
   this step. A step that only adds repeats the number of the step before it. A step that takes away or
   changes something names the first revision whose code no longer needs the old shape, its own at the
   latest. Left out, it is its own: no older process works with it.
+- `kept`, if need be: tables that `downgrade()` drops, but writes into others what they hold. Else it is lost.
 - `upgrade()` and `downgrade()`, which use nothing but `alembic.op` (not `op.get_bind()`):
   `worker.ledger.migrations.changes` reads from them what they would do, without a database.
 

@@ -5,7 +5,7 @@ and what is lost by it. `worker.ledger.migrations` has the rules.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from io import StringIO
@@ -49,7 +49,7 @@ class TableChange:
 
 def changes_of(steps: Iterable[Revision], dialect: str, *, undone: bool = False) -> list[TableChange]:
     """Return what the steps change, or what undoing them changes, in this order."""
-    changes = [change for step in steps for change in _judged(_dry_run(step, dialect, undone)[0], dialect)]
+    changes = [change for step in steps for change in _changes_of_one(step, dialect, undone)]
     return _in_one_transaction(changes) if dialect == "postgresql" else changes
 
 
@@ -76,6 +76,12 @@ def _dry_run(step: Revision, dialect: str, undone: bool) -> tuple[list[MigrateOp
         module = step.load()
         module.downgrade() if undone else module.upgrade()
     return seen, written.getvalue()
+
+
+def _changes_of_one(step: Revision, dialect: str, undone: bool) -> list[TableChange]:  # noqa: FBT001 - passed on
+    changes = _judged(_dry_run(step, dialect, undone)[0], dialect)
+    kept: Collection[str] = getattr(step.load(), "kept", ()) if undone else ()
+    return [replace(one, lost=None) if one.table in kept else one for one in changes]
 
 
 def _judged(seen: Sequence[MigrateOperation], dialect: str) -> list[TableChange]:

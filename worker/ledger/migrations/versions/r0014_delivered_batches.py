@@ -8,6 +8,8 @@ revision = "0014"
 down_revision = "0013"
 release = "0.2.0"
 readable_from = "0007"
+#: Undoing it writes into `deliveries` what these hold.
+kept = ("delivered_batches", "delivery_periods")
 
 _ID = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 _COLUMNS = (
