@@ -89,25 +89,24 @@ def _fleet_rules() -> list[str]:
 
 def as_role(database_url: str, *grants: str) -> str:
     """Make a role with these rights, and return the URL that signs it in."""
-    url = make_url(database_url)
-    with psycopg.connect(
-        host=str(url.query["host"]), user="postgres", dbname=url.database, autocommit=True
-    ) as owner:
-        owner.execute("DROP ROLE IF EXISTS fleet")
-        owner.execute("CREATE ROLE fleet LOGIN")
-        for grant in grants:
-            owner.execute(f"GRANT {grant} TO fleet".encode())
-    return url.set(username="fleet").render_as_string(hide_password=False)
+    granted = (f"GRANT {grant} TO fleet" for grant in grants)
+    as_owner(database_url, "DROP ROLE IF EXISTS fleet", "CREATE ROLE fleet LOGIN", *granted)
+    return make_url(database_url).set(username="fleet").render_as_string(hide_password=False)
 
 
 def drop_role(database_url: str) -> None:
     """Remove the role again: roles are of the whole server."""
+    as_owner(database_url, "DROP OWNED BY fleet", "DROP ROLE fleet")
+
+
+def as_owner(database_url: str, *statements: str) -> None:
+    """Run statements as the owner of the tables."""
     url = make_url(database_url)
     with psycopg.connect(
         host=str(url.query["host"]), user="postgres", dbname=url.database, autocommit=True
     ) as owner:
-        owner.execute("DROP OWNED BY fleet")
-        owner.execute("DROP ROLE fleet")
+        for statement in statements:
+            owner.execute(statement.encode())
 
 
 def test_a_fit_installation_passes(own: RunningServer, ledger_url: str) -> None:
@@ -207,13 +206,15 @@ def test_every_table_of_the_ledger_is_asked_for() -> None:
 
 
 def test_rights_that_the_role_lacks_are_named(own: RunningServer, ledger_url: str) -> None:
-    """Table by table."""
+    """Table by table, and the functions that begin and drop periods of deliveries."""
     role = as_role(ledger_url, "SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public")
+    as_owner(ledger_url, "REVOKE EXECUTE ON FUNCTION siem_drop_period FROM PUBLIC")
     found = inspected(own.url, role)
     drop_role(ledger_url)
 
     assert faults(found)["database rights"] == "failed"
     assert "lacks DELETE on deliveries, DELETE on dead_letters" in reason(found, "database rights")
+    assert reason(found, "database rights").endswith("EXECUTE on siem_drop_period(bigint)")
     assert "database role" not in faults(found)
 
 

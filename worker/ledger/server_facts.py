@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from worker.ledger import attempts, audit, counts, schema
+from worker.ledger import attempts, audit, batches, counts, schema
 from worker.ledger.engine import reading
 from worker.model.preflight import DatabaseFacts
 
@@ -25,12 +25,16 @@ RIGHTS = {
     schema.redis_losses.name: ("INSERT", "UPDATE"),
     schema.schema_revisions.name: (),
     attempts.attempts.name: ("INSERT", "DELETE"),
+    batches.delivered_batches.name: ("INSERT", "UPDATE", "DELETE"),
+    batches.delivery_periods.name: ("INSERT", "UPDATE", "DELETE"),
     audit.audit.name: ("INSERT", "DELETE"),
     audit.outbox.name: ("INSERT", "DELETE"),
     counts.delivery_totals.name: ("INSERT", "UPDATE"),
     counts.failure_totals.name: ("INSERT", "UPDATE"),
     schema.ledger_totals.name: ("INSERT", "UPDATE"),
 }
+#: What it must be allowed to call, to begin and to drop periods of deliveries.
+FUNCTIONS = ("siem_add_period(bigint)", "siem_drop_period(bigint)")
 _SERVER = text(
     "SELECT current_setting('server_version_num')::int AS version, current_user::text AS role, "
     "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser, "
@@ -39,6 +43,7 @@ _SERVER = text(
 _RIGHT = text(
     "SELECT COALESCE(has_table_privilege(to_regclass(:table), :right), true)"  # null: it is not there
 )
+_CALL = text("SELECT COALESCE(has_function_privilege(to_regprocedure(:name), 'EXECUTE'), true)")
 
 
 def database_facts(engine: Engine) -> DatabaseFacts | None:
@@ -67,3 +72,6 @@ def _lacking(connection: Connection) -> Iterator[str]:
         for right in ("SELECT", *rights):
             if not connection.execute(_RIGHT, {"table": table, "right": right}).scalar_one():
                 yield f"{right} on {table}"
+    for name in FUNCTIONS:
+        if not connection.execute(_CALL, {"name": name}).scalar_one():
+            yield f"EXECUTE on {name}"
