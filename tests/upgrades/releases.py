@@ -40,9 +40,10 @@ class Release:
 
     @property
     def version(self) -> str:
-        """The version that its code says it is."""
-        text = (self.top / "worker" / "__init__.py").read_text()
-        return str(re.findall(r'^__version__ = "([^"]+)"', text, re.MULTILINE)[0])
+        """The version that its code says it is: that of 0.1.0 stands in pyproject.toml."""
+        files = (self.top / "worker" / "__init__.py", self.top / "pyproject.toml")
+        text = "\n".join(one.read_text() for one in files)
+        return str(re.findall(r'^(?:__)?version(?:__)? = "([^"]+)"', text, re.MULTILINE)[0])
 
     @property
     def revision(self) -> str:
