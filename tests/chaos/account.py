@@ -176,10 +176,10 @@ def _ended_of(engine: Engine) -> dict[str, int]:
             text("SELECT integration_id, count(*) FROM delivery_status GROUP BY integration_id")
         )
         ended = {row[0]: row[1] for row in known}
-        # Next to none while all is well, and they have an index of their own.
+        # Next to none while all is well, and they have an index of their own. No batch holds such a one.
         unwell = connection.execute(
             text(
-                "SELECT integration_id, count(*) FROM delivery_status d WHERE status <> 'delivered'"
+                "SELECT integration_id, count(*) FROM deliveries d WHERE status <> 'delivered'"
                 " AND NOT EXISTS (SELECT 1 FROM dead_letters l WHERE l.event_id = d.event_id"
                 " AND l.integration_id = d.integration_id AND l.state = 'waiting') GROUP BY integration_id"
             )
