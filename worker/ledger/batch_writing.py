@@ -8,6 +8,7 @@ One recorder at a time does this, or of two settlements of one delivery neither 
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -56,7 +57,9 @@ def set_apart(plain: list[Plain], outcome: Outcome, version: int) -> list[EventT
     home = storable(outcome.integration_id)
     for start in range(0, len(delivered), MOST_EVENTS):
         part = delivered[start : start + MOST_EVENTS]
-        ids = [event.id if "\0" not in event.id else storable(event.id) for event in part]
+        ids = [event.id for event in part]
+        if any("\0" in one for one in ids):
+            ids = [storable(one) for one in ids]
         plain.append(Plain(outcome, version, part, index_keys(ids, home)))
     return others
 
@@ -67,24 +70,32 @@ def write_batches(connection: Connection, found: Sequence[Plain], now_ms: int) -
         return []
     period = _open_period(connection, now_ms)
     known = rows_known(connection, list({event.id for one in found for event in one.events}))
-    if known:
-        fresh, rest = _divided(found, known)
-    else:
-        fresh, rest = list(found), []
-    number = period.batches + 1
+    fresh, rest = _divided(found, known) if known else (list(found), [])
+    placed = list(enumerate(fresh, period.batches + 1))
     keys: dict[int, int] = {}
-    for place, one in enumerate(fresh, number):
-        for key in one.keys:
-            keys.setdefault(key, place)
+    for place, one in reversed(placed):
+        # Of a key that occurs twice, the first place stays.
+        keys.update(zip(one.keys, repeat(place)))
     own = _claimed(connection, period, now_ms, keys)
-    kept = []
-    for place, one in enumerate(fresh, number):
-        mine, others = _split(one, [own.get(key) == place and own.pop(key) == place for key in one.keys])
-        kept += [(place, mine)] if mine.events else []
-        rest += [others] if others.events else []
+    kept = placed
+    if len(own) < sum(len(one.keys) for one in fresh):
+        kept, others = _kept(placed, own)
+        rest += others
     write_rows(connection, _BATCHES, [batch_row(period.id, place, one) for place, one in kept])
     _count(connection, period.id, len(fresh), kept)
     return [row for one in rest for row in delivery_rows(one.outcome, one.version, one.events)]
+
+
+def _kept(
+    placed: Sequence[tuple[int, Plain]], own: dict[int, int]
+) -> tuple[list[tuple[int, Plain]], list[Plain]]:
+    """Divide into deliveries whose key is at this place, each once, and those that are known already."""
+    kept, rest = [], []
+    for place, one in placed:
+        mine, others = _split(one, [own.get(key) == place and own.pop(key) == place for key in one.keys])
+        kept += [(place, mine)] if mine.events else []
+        rest += [others] if others.events else []
+    return kept, rest
 
 
 def moved_rows(connection: Connection, rows: Sequence[Row]) -> list[Row]:
@@ -130,9 +141,10 @@ def _claimed(connection: Connection, period: Any, now_ms: int, keys: Mapping[int
 
 def _index(connection: Connection, period: int, keys: Mapping[int, int]) -> int:
     """Write keys, and return how many were new."""
-    rows = sorted(keys.items())
-    if not rows:
+    ordered = sorted(keys)
+    if not ordered:
         return 0
+    rows = list(zip(ordered, map(keys.__getitem__, ordered), strict=True))
     into = f"INSERT INTO {ids_table(period)} (key, number)"
     if connection.dialect.name == "postgresql":
         statement = f"{into} SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING"  # noqa: S608 - a name of ours

@@ -67,8 +67,10 @@ delivery_status = Table(
 
 #: Events of one batch at the most: an outcome that has more becomes several.
 MOST_EVENTS = 1000
+_DIGITS = 32
 _DIGEST = re.compile(r"[0-9a-f]{32}\Z").match
-_BITS = 32
+_HEX = re.compile(r"[0-9a-f]*\Z").match
+_BITS, _HALF = 32, 1 << 31
 
 
 class Plain(NamedTuple):
@@ -84,27 +86,31 @@ def plain_events(outcome: Outcome) -> tuple[list[EventTrace], list[EventTrace]]:
     """Return the events of an outcome that a batch can hold, and the others."""
     if outcome.status != Status.DELIVERED or outcome.failure is not None or outcome.retry_at_ms is not None:
         return [], outcome.events
-    if all(
-        event.attempts == 1 and len(event.content) == len(outcome.events[0].content)
-        for event in outcome.events
-    ):
-        known = outcome.events[0].content if outcome.events else ""
-        if not known or all(_DIGEST(event.content) for event in outcome.events):
-            return outcome.events, []
+    if _are_alike(outcome.events):
+        return outcome.events, []
     plain = [event for event in outcome.events if event.attempts == 1 and _DIGEST(event.content)]
     kept = set(map(id, plain))
     return plain, [event for event in outcome.events if id(event) not in kept]
 
 
+def _are_alike(events: Sequence[EventTrace]) -> bool:
+    """Whether a batch can hold all of these: asked of all at once, for the CPU it takes."""
+    contents = [event.content for event in events]
+    return {event.attempts for event in events} <= {1} and (
+        not any(contents) or (set(map(len, contents)) == {_DIGITS} and bool(_HEX("".join(contents))))
+    )
+
+
 def event_bits(event_id: str) -> int:
     """Return the upper half of an event's keys, as a signed number."""
-    return crc32(event_id.encode(errors="surrogatepass")) - (1 << 31)
+    return crc32(event_id.encode(errors="surrogatepass")) - _HALF
 
 
 def index_keys(event_ids: Sequence[str], integration_id: str) -> list[int]:
     """Return the keys of events at an integration; fit 64 bits with their sign."""
     home = crc32(integration_id.encode(errors="surrogatepass"))
-    return [event_bits(event_id) << _BITS | home for event_id in event_ids]
+    # In one expression: this is done for every delivery.
+    return [crc32(event_id.encode(errors="surrogatepass")) - _HALF << _BITS | home for event_id in event_ids]
 
 
 def keys_of_event(event_id: str) -> tuple[int, int]:
@@ -117,15 +123,14 @@ def batch_row(period: int, number: int, plain: Plain) -> Row:
     """Return a row for `delivered_batches`."""
     outcome, settled_ms = plain.outcome, plain.outcome.settled_ms
     types: dict[str, int] = {}
+    for kind in {event.type: None for event in plain.events}:
+        types[kind] = len(types)
     packed = [
-        (
-            storable(event.id),
-            types.setdefault(event.type, len(types)),
-            settled_ms - event.published_ms,
-            event.published_ms - event.time_ms,
-        )
+        (event.id, types[event.type], settled_ms - event.published_ms, event.published_ms - event.time_ms)
         for event in plain.events
     ]
+    if any("\0" in event.id for event in plain.events):
+        packed = [(storable(one[0]), *one[1:]) for one in packed]
     return (
         period,
         number,

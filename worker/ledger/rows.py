@@ -92,7 +92,10 @@ def settlement_rows(
         for outcome in outcomes:
             rows += delivery_rows(outcome, version, set_apart(outcome, version))
             settled_ms = outcome.settled_ms
-            took = [max(0, settled_ms - event.published_ms) for event in outcome.events]
+            took = [
+                settled_ms - event.published_ms if settled_ms > event.published_ms else 0
+                for event in outcome.events
+            ]
             if counts.add(outcome, took) > LATE_MS:
                 settled = delivery_rows(outcome, version, outcome.events)
                 late += [row for row in settled if row[_LATENCY] > LATE_MS]
