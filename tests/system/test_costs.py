@@ -60,15 +60,10 @@ MOST = {
     # Reading, handing over and waking. The events come once and go once, the ids once more to be deleted.
     "route": Cost(30, 430, 390),
     # Claim and settle, with what their scripts do; the events come once, their outcomes go.
-<<<<<<< HEAD
+    # Claim and settle, with what their scripts do; the events come once, their outcomes go.
     "deliver": Cost(73, 55, 400),
-    # Up to 64 batches are read, recorded and finished at once.
-    "record": Cost(1.5, 1, 56, 0.5),
-=======
-    "deliver": Cost(87, 57, 410),
     # Up to 64 batches are read, recorded and finished at once, by a dozen statements.
-    "record": Cost(1, 1, 54, 0.6),
->>>>>>> 55ff67e (Measure fleets once they write by the batch)
+    "record": Cost(1.5, 1, 54, 0.6),
 }
 
 
