@@ -60,7 +60,6 @@ MOST = {
     # Reading, handing over and waking. The events come once and go once, the ids once more to be deleted.
     "route": Cost(30, 430, 390),
     # Claim and settle, with what their scripts do; the events come once, their outcomes go.
-    # Claim and settle, with what their scripts do; the events come once, their outcomes go.
     "deliver": Cost(73, 55, 400),
     # Up to 64 batches are read, recorded and finished at once, by a dozen statements.
     "record": Cost(1.5, 1, 54, 0.6),
