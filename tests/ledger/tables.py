@@ -3,12 +3,14 @@
 import tempfile
 from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from worker.ledger.engine import open_ledger
 from worker.ledger.migrations.revisions import own_steps
 from worker.ledger.migrations.runner import tables_of, upgrade_tables
+from worker.ledger.schema import ledger_identity
 
 
 def lay_tables(engine: Engine) -> None:
@@ -19,6 +21,8 @@ def lay_tables(engine: Engine) -> None:
     file = Path(engine.url.database or "")
     if engine.dialect.name == "sqlite" and not file.stat().st_size:
         file.write_bytes(_file_with_tables())
+        with engine.begin() as connection:  # two ledgers of one Redis are told apart by it
+            connection.execute(update(ledger_identity).values(id=str(uuid4())))
     upgrade_tables(engine)
 
 
