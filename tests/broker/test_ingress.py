@@ -9,8 +9,9 @@ import redis
 from tests.broker.sending import event
 from tests.fleet import wait_until
 from worker.broker import keys
-from worker.broker.ingress import Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
+from worker.broker.ingress import HEAVIEST_READ, Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
 from worker.model.errors import BrokerUnavailable
+from worker.model.events import MAX_EVENT_BYTES
 
 
 def test_what_is_handed_over_leaves_the_ingress(client: redis.Redis) -> None:
@@ -64,24 +65,24 @@ def weighings(client: redis.Redis) -> int:
     return sum(int(one["calls"]) for name, one in found.items() if name.startswith("cmdstat_memory"))
 
 
-def test_one_event_of_a_trickle_is_not_weighed(client: redis.Redis) -> None:
-    """Where a hand-over has left nothing, the next one is read alone; what came with it is weighed again."""
+def test_what_trickles_in_is_not_weighed(client: redis.Redis) -> None:
+    """Where a hand-over has left nothing, no more is read than can be too heavy; the rest is weighed."""
     router = Ingress(client, "router", 30)
     router.read(1, 1)
     client.xadd(keys.EVENTS, {"event": b"e0"})
     finish(router, router.read(1000, 1))
-    for number in range(1, 6):
-        client.xadd(keys.EVENTS, {"event": b"e%d" % number})
+    for number in range(300):
+        client.xadd(keys.EVENTS, {"event": b"%d" % number})
 
     before = weighings(client)
     first = router.read(1000, 1)
     assert weighings(client) == before
-    assert router.waiting() == 5
+    assert router.waiting() == 300
     finish(router, first)
     rest = router.read(1000, 1)
 
-    assert [one.raw for one in (*first, *rest)] == [b"e1", b"e2", b"e3", b"e4", b"e5"]
-    assert len(first) == 1
+    assert [one.raw for one in (*first, *rest)] == [b"%d" % number for number in range(300)]
+    assert len(first) == HEAVIEST_READ // MAX_EVENT_BYTES
     assert weighings(client) == before + 1
 
 

@@ -28,6 +28,7 @@ from worker.broker.redis_errors import FULL
 from worker.broker.round_trips import ask, call_of
 from worker.broker.streams import Entry, GroupReader
 from worker.model.errors import BrokerFull, InvalidEvent
+from worker.model.events import MAX_EVENT_BYTES
 from worker.model.invalid_events import salvage_event
 from worker.model.trace_context import TRACEPARENT, TraceContext, parse_traceparent
 
@@ -37,6 +38,8 @@ __all__ = ["Ingress", "IngressEntry", "RoutedChunk", "RoutingResult"]
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: Bytes of memory that the entries of one read may take in Redis, unless it is a single one.
 HEAVIEST_READ = 64 << 20
+#: So many events are never too heavy.
+_LIGHT_READ = HEAVIEST_READ // MAX_EVENT_BYTES
 #: A hand-over of so many bytes at the most is done by a script: more are not to be copied once more.
 _SMALL = 16 << 10
 #: Entries of one look through the ingress, and how many looks there are.
@@ -92,8 +95,8 @@ class Ingress:
 
         After an error, what was read before is read again.
         """
-        # While events trickle in, the next one alone needs no look at how heavy it is.
-        count = self._bounded(count) if self._left != 0 else 1
+        # While events trickle in, few come at once: that needs no look at how heavy they are.
+        count = self._bounded(count) if self._left != 0 else min(count, _LIGHT_READ)
         # Before it: who falls asleep in it wakes up with entries that it was given long ago.
         self._read_at = _seconds()
         try:
