@@ -34,12 +34,15 @@ __all__ = ["api", "bare_fleet", "empty", "engine", "site", "sqlite_url", "standi
 DENY, ALERT = b'{"id":"evt","type":"policy.deny"}', b'{"id":"evt","type":"policy.alert"}'
 
 
-def settled(raw: bytes | None, status: Status = Status.DELIVERED, event: str = "evt") -> Outcome:
+def settled(
+    raw: bytes | None, status: Status = Status.DELIVERED, event: str = "evt", attempts: int = 1
+) -> Outcome:
     """Say what became of an event with these bytes; without any, as an earlier release does."""
     made = outcome([event], status)
     content = "" if raw is None else content_of(raw)
     return msgspec.structs.replace(
-        made, events=[msgspec.structs.replace(one, content=content) for one in made.events]
+        made,
+        events=[msgspec.structs.replace(one, content=content, attempts=attempts) for one in made.events],
     )
 
 
@@ -106,7 +109,7 @@ def test_a_worker_of_an_earlier_release_is_understood(
     """It gives no content: that is the content that is known, and the latest settlement stands."""
     statuses = (Status.RETRYING, Status.RETRYING, Status.DELIVERED)
     entries = [
-        (f"5-{place}", [settled(raw, status)])
+        (f"5-{place}", [settled(raw, status, attempts=place + 1)])
         for place, (raw, status) in enumerate(zip(order, statuses, strict=True))
     ]
     for some in [entries] if at_once else [[one] for one in entries]:

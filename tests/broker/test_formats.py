@@ -58,7 +58,7 @@ def test_a_writer_follows_the_fleet(client: redis.Redis, monkeypatch: pytest.Mon
     beat(client, monkeypatch, "worker-webhook", BOTH[1:])
     notice.renew()
     now += formats.REMEMBERED
-    assert [known.has(one) for one in Format] == [False, True]
+    assert [known.has(one) for one in Format] == [False, *[True] * len(BOTH[1:])]
 
     hold_formats(client, held=True)
     notice.renew()

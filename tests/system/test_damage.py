@@ -42,8 +42,8 @@ def test_damaged_chunks_are_dead_letters_and_the_others_arrive(own: Fleet) -> No
     """Health, list and API say so at once; what was published behind the damage is delivered."""
     with HecReceiver() as splunk:
         published = filled(own, splunk.url)
-        damage_backlog(own.client, "int_splunk", garble, places={1})
-        damage_backlog(own.client, "int_splunk", flip(-9), places={3})
+        damage_backlog(own.client, "int_splunk", garble, places={0, 1})
+        damage_backlog(own.client, "int_splunk", flip(-9), places={2, 3})
         own.siem("integrations", "resume", "splunk")
         own.settled(100)
         [late] = own.publish([denial("late")])

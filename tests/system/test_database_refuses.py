@@ -10,6 +10,7 @@ from tests.fleet import Fleet, wait_until
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.ledger.engine import open_ledger
+from worker.ledger.server_facts import FUNCTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +43,12 @@ def _run(engine: Engine, sql: str) -> None:
             connection.execute(text(sql.format(table.tablename)))
 
 
+def _take_functions(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for name in FUNCTIONS:
+            connection.execute(text(f"ALTER FUNCTION {name} OWNER TO postgres"))
+
+
 def test_events_wait_until_the_role_has_its_rights_again(own: Fleet, administrator: Engine) -> None:
     """Nothing is set aside; once the rights are there, every event is delivered, the parked ones as well."""
     with HecReceiver() as splunk:
@@ -50,6 +57,7 @@ def test_events_wait_until_the_role_has_its_rights_again(own: Fleet, administrat
         own.announce()
         own.start()
         _run(administrator, 'ALTER TABLE "{}" OWNER TO postgres')
+        _take_functions(administrator)
         ids = own.publish_at_once(denial(f"e{number}") for number in range(3000))
         wait_until(lambda: own.client.xlen("siem:parked") > 0, "events are parked, and wait to be recorded")
         wait_until(lambda: "permission denied" in own.log("recorder"), "the recorder says why it waits")
