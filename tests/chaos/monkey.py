@@ -36,6 +36,7 @@ _FAILOVER = 90.0
 _TABLES = (
     "recorded_entries",
     "deliveries",
+    "delivered_batches",
     "minute_counts",
     "delivery_totals",
     "failure_totals",
