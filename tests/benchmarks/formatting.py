@@ -54,7 +54,7 @@ def _formatters() -> dict[str, _Formatter]:
         "cef_rfc3164": _cef("rfc3164", 8000),
         "cef_rfc5424": _cef("rfc5424", 8000),
         "cef_made_to_fit": _cef("rfc3164", 800),
-        "hec_envelopes": hec.envelopes,
+        "hec_envelopes": lambda events: [hec.wrapped(events).body(range(len(events)))],
     }
 
 

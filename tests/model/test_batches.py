@@ -156,3 +156,25 @@ def test_no_event_is_carried_more_than_four_times(
 
     assert max(uncertain) <= MAX_REQUESTS
     assert [count == SETTLED for count in counts] == [count == MAX_REQUESTS for count in uncertain]
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 3, 253, 254, SETTLED]), max_size=12), st.data())
+def test_a_whole_batch_is_counted_as_each_of_its_events(before: list[int], data: st.DataObject) -> None:
+    """The quick ways for all events at once say what the ways for some say."""
+    attempt = attempt_of(before, before=before)
+    some = data.draw(st.sets(st.sampled_from(range(len(before))))) if before else set[int]()
+    attempt.count(some)
+
+    counted = [
+        min(count + 1, SETTLED - 1) if at in some and count != SETTLED else count
+        for at, count in enumerate(before)
+    ]
+    assert list(attempt.request_counts) == counted
+    assert attempt.open_places() == [at for at, count in enumerate(counted) if count != SETTLED]
+    assert attempt.has_open_places() == bool(attempt.open_places())
+    assert attempt.unsent_places() == {at for at in attempt.open_places() if counted[at] == before[at]}
+    assert attempt.count_resent(some) == sum(counted[at] > 1 for at in some)
+    attempt.settle(sorted(some))
+    assert [attempt.request_counts[at] == SETTLED for at in range(len(before))] == [
+        at in some or count == SETTLED for at, count in enumerate(before)
+    ]

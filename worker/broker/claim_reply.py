@@ -116,4 +116,6 @@ def _read(chunk: StoredChunk) -> list[QueuedEvent] | str:
 
 def _with_losses(request_counts: bytes, losses: int) -> bytes:
     """Count a request for each worker that did not settle the batch: it had probably sent it."""
+    if not losses:
+        return request_counts
     return bytes(count if count == SETTLED else min(count + losses, SETTLED - 1) for count in request_counts)

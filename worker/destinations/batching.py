@@ -22,6 +22,9 @@ WITH_THREE_LEFT = 3
 TO_THE_LAST = 1
 _KILO = 1000.0
 
+#: The bytes of each event, under its place.
+Sizes = Mapping[int, int] | Sequence[int]
+
 
 class RequestLimit:
     """How many events and bytes one request may carry. Shared by the threads of a sender.
@@ -44,7 +47,7 @@ class RequestLimit:
         """The limit in force, in bytes."""
         return self._bytes
 
-    def cut(self, places: Sequence[int], sizes: Mapping[int, int]) -> list[Sequence[int]]:
+    def cut(self, places: Sequence[int], sizes: Sizes) -> list[Sequence[int]]:
         """Cut into parts within the limits; `sizes` are the bytes of each event, under its place.
 
         An event that is larger than the limit goes alone.
@@ -101,7 +104,7 @@ class BatchPlan:
     of their number, and one by one with the last, so that an offender fails alone.
     """
 
-    def __init__(self, attempt: DeliveryAttempt, limit: RequestLimit, sizes: Mapping[int, int]) -> None:
+    def __init__(self, attempt: DeliveryAttempt, limit: RequestLimit, sizes: Sizes) -> None:
         """Begin with nothing to send; `sizes` are the bytes of each event, under its place."""
         self._attempt = attempt
         self._limit = limit

@@ -6,15 +6,21 @@ with every probe.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 
+#: In `DeliveryAttempt.request_counts`: each count with one more request; none becomes SETTLED by that.
+_ONE_MORE = bytes(min(count + 1, 254) for count in range(255)) + b"\xff"
+#: The counts that one more request changes.
+_COUNTABLE = bytes(range(254))
+_NONE: frozenset[int] = frozenset()
 #: In `Batch.request_counts`: this event is delivered or dead already.
 SETTLED = 255
+_SETTLED = bytes([SETTLED])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +76,33 @@ class DeliveryAttempt:
 
     def open_places(self) -> list[int]:
         """Return the places of the events that are neither delivered nor dead yet, sent now or not."""
-        return [place for place, count in enumerate(self.request_counts) if count != SETTLED]
-
-    def count(self, places: Iterable[int]) -> None:
-        """Count a request that carries these events; from just before its first byte may go out."""
         counts = self.request_counts
+        if SETTLED not in counts:
+            return list(range(len(counts)))
+        return [place for place, count in enumerate(counts) if count != SETTLED]
+
+    def has_open_places(self) -> bool:
+        """Whether any event is neither delivered nor dead yet."""
+        return self.request_counts.count(SETTLED) < len(self.request_counts)
+
+    def count(self, places: Collection[int]) -> None:
+        """Count a request that carries these events, from just before its first byte may go out.
+
+        No place may stand there twice.
+        """
+        counts = self.request_counts
+        if len(places) == len(counts):  # as a rule a request carries the whole batch
+            counts[:] = counts.translate(_ONE_MORE)
+            return
         for place in places:
-            if counts[place] < SETTLED - 1:
-                counts[place] += 1
+            counts[place] = _ONE_MORE[counts[place]]
+
+    def count_resent(self, places: Collection[int]) -> int:
+        """Return how many of these events more than one request has carried."""
+        counts = self.request_counts
+        if len(places) == len(counts):
+            return len(counts.translate(None, b"\0\1"))
+        return sum(counts[place] > 1 for place in places)
 
     def count_unsent(self) -> None:
         """Count a request for what none has carried: one may have been sent."""
@@ -86,6 +111,8 @@ class DeliveryAttempt:
     def unsent_places(self) -> frozenset[int]:
         """Return the places of the open events that no request of this attempt has carried."""
         before = self.batch.request_counts
+        if self.request_counts == before.translate(_ONE_MORE) and not before.translate(None, _COUNTABLE):
+            return _NONE  # as a rule a request has carried them all
         return frozenset(place for place in self.open_places() if self.request_counts[place] == before[place])
 
     def take_back(self, results: Sequence[DeliveryResult]) -> None:
@@ -97,5 +124,9 @@ class DeliveryAttempt:
 
     def settle(self, places: Sequence[int]) -> None:
         """Mark events as delivered or dead."""
+        counts = self.request_counts
+        if len(places) == len(counts):
+            counts[:] = _SETTLED * len(counts)
+            return
         for place in places:
-            self.request_counts[place] = SETTLED
+            counts[place] = SETTLED

@@ -20,11 +20,12 @@ from worker.model.events import QueuedEvent
 _SEPARATOR = "\x1f"
 #: The first character behind all keys of one id: the least that an id may go on with.
 _BEHIND = " "
+_DIGITS = 32
 
 
 def content_of(raw: bytes) -> str:
-    """Return the first 32 hexadecimal digits of the SHA-256 of an event's bytes."""
-    return hashlib.sha256(raw).hexdigest()[:32]
+    """Return the first _DIGITS hexadecimal digits of the SHA-256 of an event's bytes."""
+    return hashlib.sha256(raw).hexdigest()[:_DIGITS]
 
 
 def key_of_reused(event_id: str, content: str) -> str:
@@ -60,7 +61,20 @@ def outcome_of(
 ) -> Outcome:
     """Return the outcome of the events at these places; `sent` is whether a request carried them."""
     batch, counts = attempt.batch, attempt.request_counts
-    traces = [trace_of(batch.events[place], counts[place]) for place in places]
+    events, sha256 = batch.events, hashlib.sha256
+    traces = [
+        # As `trace_of` does: without two calls for each event, this costs a fifth less.
+        EventTrace(
+            one.id,
+            one.type,
+            one.time_ms,
+            one.published_ms,
+            counts[place],
+            sha256(one.raw).hexdigest()[:_DIGITS],
+        )
+        for place in places
+        for one in (events[place],)
+    ]
     delivered = status is Status.DELIVERED
     return Outcome(
         batch.order.integration_id,

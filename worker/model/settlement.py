@@ -134,7 +134,7 @@ class _SettlementBuilder:
         self._attempts = self._batch.attempts
         self._outcomes: list[Outcome] = []
         self._dead: list[DeadLetter] = []
-        self._settled = 0
+        self._settled = self._retried = 0
         self._failed: list[tuple[Sequence[int], DeliveryResult]] = []
         self._cause: Failure | None = None
         self._cool_down = 0.0
@@ -153,6 +153,7 @@ class _SettlementBuilder:
         self._cool_down = max(self._cool_down, min(result.cool_down, LONGEST_REST))
         self._gone |= result.failure is not None and result.failure.code == FailureCode.ENDPOINT_GONE
         if result.verdict is Verdict.ACCEPTED:
+            self._retried += self._attempt.count_resent(result.places)
             self._record(Status.DELIVERED, result.places, result)
             self._close(result.places)
         elif result.verdict is Verdict.REFUSED:
@@ -190,12 +191,13 @@ class _SettlementBuilder:
             cause=(self._cause or _NO_REASON).code,
             asked=self._asked(),
             suspicious=self._is_suspicious(),
+            retried=self._retried,
         )
 
     def _is_suspicious(self) -> bool:
         """Whether an event that crashes workers may still be in the batch."""
         batch = self._batch
-        return batch.suspects > 0 and batch.lost_alone < LOST_ALONE and bool(self._attempt.open_places())
+        return batch.suspects > 0 and batch.lost_alone < LOST_ALONE and self._attempt.has_open_places()
 
     def _retry_or_dead_letter(self, result: DeliveryResult) -> None:
         request_counts, most = self._attempt.request_counts, MAX_REQUESTS
@@ -237,7 +239,7 @@ class _SettlementBuilder:
 
     def _go_on(self) -> Retry | None:
         """Of a batch that is sent in parts, the next one is due at once; while it is held, with a probe."""
-        if not self._attempt.open_places():
+        if not self._attempt.has_open_places():
             return None
         return Retry(
             LONGEST_COUNTDOWN if self._spared else 0,

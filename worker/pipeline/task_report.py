@@ -42,10 +42,10 @@ class TaskReport:
     def add(self, settlement: Settlement) -> None:
         """Count what became of a batch."""
         self.batches += 1
+        self.retried += settlement.retried
         for outcome in settlement.outcomes:
             if outcome.status == Status.DELIVERED:
                 self.delivered += len(outcome.events)
-                self.retried += sum(event.attempts > 1 for event in outcome.events)
         for letter in settlement.dead:
             self.dead += len(letter.events)
             self.died_of = self.died_of or letter.failure.code

@@ -104,8 +104,39 @@ def test_many_envelopes_are_the_same_as_each() -> None:
     """The quick way for a batch writes what the way for one writes."""
     events = [queued(line) for line in sample_lines(50)]
 
-    assert FULL.envelopes(events) == [FULL.envelope(event) for event in events]
-    assert FULL.envelopes([]) == []
+    wrapped = FULL.wrapped(events)
+
+    assert [wrapped.body([place]) for place in range(50)] == [FULL.envelope(event) for event in events]
+    assert wrapped.body([3, 1]) == FULL.envelope(events[3]) + FULL.envelope(events[1])
+    assert wrapped.sizes == [len(FULL.envelope(event)) for event in events]
+    assert FULL.wrapped([]).body([]) == b""
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"timestamp":"2026-11-22T10:11:12.045678Z","id":"e"}',
+        b'{"timestamp":"2026-11-22T10:11:12.0456Z"}',
+        b'{"timestamp":"2026-11-22T10:11:12.045999+02:00"}',
+        b'{"timestamp":"2026-11-22T10:11:12.045-02:00"}',
+        b'{"timestamp":"2026-11-22T10:11:12.04+02:00"}',
+        b'{"timestamp":"2026-11-22T10:11:12Z"}',
+        b'{"timestamp" : "2026-11-22T10:11:12.045678Z"}',
+        b'{"context":{"timestamp":"2026-11-22T10:11:12.045Z"},"timestamp":"2026-11-22T10:11:12.045678Z"}',
+        b'{"reason":"\\"timestamp\\":\\"2026-11-22T10:11:12.045Z","timestamp":"2026-11-22T10:11:12.045678Z"}',
+        b'{"list":[{"timestamp":"2026-11-22T10:11:12.045Z"}],"timestamp":"2026-11-22T10:11:12.045678Z"}',
+        b'{"timest\\u0061mp":"2026-11-22T10:11:12.045678Z","x":{"timestamp":"2026-11-22T10:11:12.045Z"}}',
+        b'{"timestamp":"2026-11-22T10:11:12.0',
+        b'{"id":"e"}',
+        b"",
+    ],
+)
+def test_a_time_that_is_not_decoded_is_the_one_that_is(raw: bytes) -> None:
+    """Digits behind the millisecond are found wherever the event's own time stands, and only there."""
+    event = QueuedEvent("e", "policy.deny", 1_795_342_272_045, 0, raw)
+    usual = QueuedEvent("u", "policy.deny", 1_795_342_272_045, 0, b'{"timestamp":"2026-11-22T10:11:12.045Z"}')
+
+    assert PLAIN.wrapped([usual, event]).body([1]) == PLAIN.envelope(event)
 
 
 @pytest.mark.parametrize("format_", [PLAIN, FULL])
@@ -113,7 +144,7 @@ def test_a_body_of_samples_is_taken_by_splunk(format_: HecFormat) -> None:
     """Envelopes one after the other, with nothing between them, are indexed one by one."""
     lines = list(sample_lines(200))
 
-    indexed = index_body(b"".join(format_.envelopes([queued(line) for line in lines])))
+    indexed = index_body(format_.wrapped([queued(line) for line in lines]).body(range(len(lines))))
 
     assert indexed.reply.code == 0
     assert indexed.events == [json.loads(line) for line in lines]

@@ -14,7 +14,7 @@ its last request carried whole, the good ones behind that would be lost.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -24,7 +24,7 @@ from worker.destinations.batching import IF_UNSENT, TO_THE_LAST, WITH_THREE_LEFT
 from worker.destinations.splunk_hec.acks import PendingAcks
 from worker.destinations.splunk_hec.channels import Channel
 from worker.destinations.splunk_hec.client import HecClient
-from worker.destinations.splunk_hec.format import HecFormat
+from worker.destinations.splunk_hec.format import HecEnvelopes, HecFormat
 from worker.destinations.splunk_hec.verdict import ENABLE_ACK, HecMeaning, HecVerdict
 from worker.integrations.splunk_hec import SplunkHec
 from worker.model.batches import DeliveryAttempt
@@ -82,13 +82,13 @@ class HecDelivery:
         self._results: list[DeliveryResult] = []
         self._longest = 0.0
 
-    def run(self, envelopes: Mapping[int, bytes]) -> list[DeliveryResult]:
-        """Send the envelopes, which stand under their places in the batch; return a result for each."""
+    def run(self, envelopes: HecEnvelopes) -> list[DeliveryResult]:
+        """Send those of the attempt's places, of the envelopes of all events; return a result for each."""
+        places = self._attempt.places
         self._envelopes = envelopes
-        sizes = {place: len(envelope) for place, envelope in envelopes.items()}
-        self._plan = BatchPlan(self._attempt, self._limit, sizes)
-        came_apart = len(envelopes) < len(self._attempt.request_counts)
-        self._plan.add(list(envelopes), whole=WITH_THREE_LEFT if came_apart else TO_THE_LAST)
+        self._plan = BatchPlan(self._attempt, self._limit, envelopes.sizes)
+        came_apart = len(places) < len(self._attempt.request_counts)
+        self._plan.add(places, whole=WITH_THREE_LEFT if came_apart else TO_THE_LAST)
         while self._plan:
             self._send(self._plan.next_part())
         if self._pending is not None:
@@ -101,7 +101,7 @@ class HecDelivery:
         if self._post_until - began <= self._longest:
             self._give_up(part, HecVerdict(HecMeaning.RETRY, _OUT_OF_TIME))
             return
-        body = b"".join([self._envelopes[place] for place in part])
+        body = self._envelopes.body(part)
         verdict = self._client.post(
             self._channel, body, len(part), self._post_until, partial(self._plan.count, part)
         )
@@ -214,11 +214,10 @@ class SplunkHecSender:
 
     def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
         """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
-        places, events = attempt.places, attempt.batch.events
-        wrapped = self._format.envelopes([events[place] for place in places])
+        envelopes = self._format.wrapped(attempt.batch.events)
         with self._client.channel() as channel:
             sending = HecDelivery(self._client, channel, self._limit, attempt, deadline)
-            return sending.run(dict(zip(places, wrapped, strict=True)))
+            return sending.run(envelopes)
 
     def preview(self, events: Sequence[QueuedEvent]) -> bytes:
         """Return the very requests for these events, one after the other, but for the token; dials nothing.
@@ -226,10 +225,10 @@ class SplunkHecSender:
         Each is request line, headers, an empty line and the body. With `gzip`, the headers are those of the
         compressed body, which is shown uncompressed. Raises InvalidIntegration if the url cannot be used.
         """
-        envelopes = dict(enumerate(self._format.envelopes(events)))
-        parts = self._limit.cut(list(envelopes), {place: len(one) for place, one in envelopes.items()})
+        envelopes = self._format.wrapped(events)
+        parts = self._limit.cut(range(len(events)), envelopes.sizes)
         with self._client.channel() as channel:
-            bodies = (b"".join(envelopes[place] for place in part) for part in parts)
+            bodies = (envelopes.body(part) for part in parts)
             return b"\r\n\r\n".join(self._client.written(channel, body) for body in bodies)
 
     def close(self, *, notice: float = 0.0) -> None:  # noqa: ARG002 - web servers take many connections

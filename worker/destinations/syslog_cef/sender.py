@@ -124,7 +124,7 @@ class SyslogCefSender:
             attempt.count(places)
             return _results(attempt.batch, (places, Verdict.RETRY, describe(error)))
         except Exception:  # a shortage or a fault of ours: what may have gone out counts
-            attempt.count(places[at] for burst in begun for at in burst)
+            attempt.count({places[at] for burst in begun for at in burst})
             raise
         attempt.count(places[: handed.count])
         gone, refused = _split(places, handed)
