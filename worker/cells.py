@@ -20,8 +20,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from worker.broker.frames import JudgedEvent, judge
 from worker.model.errors import BrokerUnavailable, InvalidEvent, InvalidSetting
-from worker.model.event_decoder import accept_event
 from worker.model.log_events import CELL_DIRECTORY_INVALID
 from worker.model.redis_address import check_address
 from worker.publisher import PIPELINE, EventPublisher, Receipt, event_bytes
@@ -161,24 +161,24 @@ class CellPublisher:
 
     def _publish(self, window: list[Mapping[str, Any] | bytes]) -> list[Receipt]:
         receipts: dict[int, Receipt] = {}
-        by_cell: dict[str, dict[int, bytes]] = {}
+        by_cell: dict[str, dict[int, JudgedEvent]] = {}
         for place, event in enumerate(window):
             try:
-                raw = event_bytes(event)
-                cell = self._directory.cell_of(accept_event(raw)[0].tenant_id)
-                by_cell.setdefault(cell, {})[place] = raw
+                judged = judge(event_bytes(event))
+                cell = self._directory.cell_of(judged.tenant_id)
+                by_cell.setdefault(cell, {})[place] = judged
             except InvalidEvent as error:
                 receipts[place] = Receipt(None, error)
-        for cell, raws in by_cell.items():
-            receipts |= zip(raws, self._publish_in(cell, list(raws.values())), strict=True)
+        for cell, found in by_cell.items():
+            receipts |= zip(found, self._publish_in(cell, list(found.values())), strict=True)
         return [receipts[place] for place in range(len(window))]
 
-    def _publish_in(self, cell: str, raws: list[bytes]) -> list[Receipt]:
+    def _publish_in(self, cell: str, events: list[JudgedEvent]) -> list[Receipt]:
         try:
             publisher = self._publisher(cell)
         except InvalidSetting as error:
-            return [Receipt(None, BrokerUnavailable(f"cell {cell}: {error}"))] * len(raws)
-        receipts = list(publisher.publish_many(raws))
+            return [Receipt(None, BrokerUnavailable(f"cell {cell}: {error}"))] * len(events)
+        receipts = publisher.publish_judged(events)
         is_away = any(isinstance(receipt.error, BrokerUnavailable) for receipt in receipts)
         publisher.patience = 0.0 if is_away else self._patience
         return receipts

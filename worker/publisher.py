@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import msgspec
 
 from worker.broker.connection import redis_client
-from worker.broker.ingress_writer import add_events
+from worker.broker.formats import KnownFormats
+from worker.broker.frames import JudgedEvent, judge
+from worker.broker.ingress_writer import add_judged
 from worker.model.errors import BrokerUnavailable, InvalidEvent
-from worker.model.event_decoder import accept_event, to_publish
 from worker.tracing import application_tracing
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ PIPELINE = 500
 
 
 class Receipt(NamedTuple):
-    """What became of one event: the id of its entry in `siem:events`, or why it was not taken."""
+    """What became of one event: the id of its entry in `siem:events`, or why it was not taken.
+
+    Events that were published together may share an entry, and so its id.
+    """
 
     entry_id: str | None
     error: InvalidEvent | BrokerUnavailable | None
@@ -46,6 +50,7 @@ class EventPublisher:
         the fleet goes on with it if it is sampled, and if it runs with SIEM_TRACING.
         """
         self._client = redis_client(redis_url)
+        self._formats = KnownFormats(self._client)
         self.patience = patience
         self._tracing: Tracing | None = application_tracing() if tracing else None
 
@@ -64,13 +69,17 @@ class EventPublisher:
 
         An invalid event is refused alone. Yields BrokerUnavailable for what Redis did not take.
         """
-        window: list[bytes | InvalidEvent] = []
+        window: list[JudgedEvent | InvalidEvent] = []
         for event in events:
-            window.append(_checked(event))
+            window.append(_judged(event))
             if len(window) >= PIPELINE:
                 yield from self._send(window)
                 window = []
         yield from self._send(window)
+
+    def publish_judged(self, events: list[JudgedEvent]) -> list[Receipt]:
+        """Publish events that were judged, in one round trip; return one receipt for each."""
+        return [_receipt(answer) for answer in self._publish(events)]
 
     def close(self) -> None:
         """Close the connection."""
@@ -86,41 +95,42 @@ class EventPublisher:
         """Close the connection."""
         self.close()
 
-    def _send(self, window: list[bytes | InvalidEvent]) -> Iterator[Receipt]:
-        answers = iter(self._publish([raw for raw in window if isinstance(raw, bytes)]))
+    def _send(self, window: list[JudgedEvent | InvalidEvent]) -> Iterator[Receipt]:
+        answers = iter(self._publish([one for one in window if not isinstance(one, InvalidEvent)]))
         for one in window:
             if isinstance(one, InvalidEvent):
                 yield Receipt(None, one)
             else:
                 yield _receipt(next(answers))
 
-    def _publish(self, raws: list[bytes]) -> list[bytes | Exception]:
-        if self._tracing is None or not raws:
-            return self._publish_waiting(raws)
-        with self._tracing.publish(len(raws)) as span:
-            answers = self._publish_waiting(raws, span.header)
+    def _publish(self, events: list[JudgedEvent]) -> list[bytes | Exception]:
+        if self._tracing is None or not events:
+            return self._publish_waiting(events)
+        with self._tracing.publish(len(events)) as span:
+            answers = self._publish_waiting(events, span.header)
             span.answered(answers)
             return answers
 
-    def _publish_waiting(self, raws: list[bytes], traceparent: bytes = b"") -> list[bytes | Exception]:
+    def _publish_waiting(
+        self, events: list[JudgedEvent], traceparent: bytes = b""
+    ) -> list[bytes | Exception]:
         """Publish; while Redis is away, try again until patience ends."""
         deadline = time.monotonic() + self.patience
         pause = 0.05
-        while raws:
+        while events:
             try:
-                return add_events(self._client, raws, traceparent)
+                return add_judged(self._client, self._formats, events, traceparent)
             except BrokerUnavailable as error:
                 if time.monotonic() + pause >= deadline:
-                    return [error] * len(raws)
+                    return [error] * len(events)
                 time.sleep(pause)
                 pause = min(pause * 2, 1.0)
         return []
 
 
-def _checked(event: Mapping[str, Any] | bytes) -> bytes | InvalidEvent:
+def _judged(event: Mapping[str, Any] | bytes) -> JudgedEvent | InvalidEvent:
     try:
-        raw = event_bytes(event)
-        return to_publish(raw, accept_event(raw)[1])
+        return judge(event_bytes(event))
     except InvalidEvent as error:
         return error
 

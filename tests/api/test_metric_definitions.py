@@ -73,7 +73,7 @@ def test_names_are_used_once() -> None:
     names = [one.name for one in METRICS.all]
     of_integrations = {one.name for one in METRICS.all if one.per_integration}
 
-    assert len(names) == len(set(names)) == 58
+    assert len(names) == len(set(names)) == 59
     assert of_integrations == {
         one for one in names if one.startswith("siem_integration_") and one != "siem_integration_conflicts"
     }

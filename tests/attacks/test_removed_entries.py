@@ -72,7 +72,7 @@ def test_what_was_removed_before_it_was_routed_is_told(
     [loss] = rig.losses()
 
     assert (loss.kind, loss.events, loss.waiting) == (LossKind.VANISHED, removed, {"events": removed})
-    assert f"up to {removed} events that no router had read" in loss_text(loss)
+    assert f"up to {removed} entries of events that no router had read" in loss_text(loss)
     assert "removed before they were routed" in loss_text(loss)
     assert [one.levelno for one in caplog.records if "were removed" in one.getMessage()] == [logging.ERROR]
 
@@ -236,5 +236,5 @@ def test_a_fleet_tells_how_many_events_somebody_removed(tmp_path: Path) -> None:
 
         assert loss["missing"] == 20_001
         assert not parts["redis-losses"]["ok"]
-        assert "20001 events" in parts["redis-losses"]["detail"]
+        assert "20001 entries of events" in parts["redis-losses"]["detail"]
         assert own.log("recorder").count("were removed before they were routed") == 1

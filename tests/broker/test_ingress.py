@@ -11,7 +11,7 @@ from tests.fleet import wait_until
 from worker.broker import keys
 from worker.broker.ingress import HEAVIEST_READ, Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
 from worker.model.errors import BrokerUnavailable
-from worker.model.events import MAX_EVENT_BYTES
+from worker.model.event_lines import MOST_LINES_BYTES
 
 
 def test_what_is_handed_over_leaves_the_ingress(client: redis.Redis) -> None:
@@ -82,7 +82,7 @@ def test_what_trickles_in_is_not_weighed(client: redis.Redis) -> None:
     rest = router.read(1000, 1)
 
     assert [one.raw for one in (*first, *rest)] == [b"%d" % number for number in range(300)]
-    assert len(first) == HEAVIEST_READ // MAX_EVENT_BYTES
+    assert len(first) == HEAVIEST_READ // MOST_LINES_BYTES
     assert weighings(client) == before + 1
 
 

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.broker.test_frames import judged
 from worker.broker import ingress_pass
+from worker.broker.frames import pack_frame
 from worker.broker.ingress_pass import IngressPass, ordinal
 from worker.broker.streams import Entry
+from worker.model.events import BULK_EVENT_TYPES
 
 HEAD = b"0-0"
 
@@ -163,3 +166,48 @@ def test_order_is_kept_within_a_flow(steps: list[tuple[list[tuple[str, str]], in
         one.come_past(b"1-%d" % head)
 
     assert all(order == sorted(set(order)) for order in routed.values())
+
+
+def frame(number: int, tenant: str, events: int, kind: str = "policy.allow") -> Entry:
+    """Make an entry of so many events of a tenant."""
+    packed = [judged(f"e{at}", kind).event for at in range(events)]
+    urgent = kind not in BULK_EVENT_TYPES
+    return b"1-%d" % number, [b"frame", pack_frame(tenant, packed, is_urgent=urgent)]
+
+
+def lines(number: int, *tenants: str) -> Entry:
+    """Make an entry of lines, each of one of these tenants."""
+    return b"1-%d" % number, [b"events", b"\n".join(entry(number, one)[1][1] for one in tenants)]
+
+
+@pytest.mark.usefixtures("few")
+def test_frames_weigh_as_much_as_their_events() -> None:
+    """A tenant that floods with frames is overtaken; what it may take out of turn is counted in events."""
+    one = IngressPass(HEAD)
+    one.add([frame(number, "loud", 5) for number in range(1, 21)])
+    one.add([entry(21, "quiet"), frame(22, "loud", 3, "policy.deny"), frame(23, "calm", 4)])
+
+    assert numbers(one) == [21, 22, 23]
+    assert one.floods() == ["loud"]
+    one.finish({b"1-21"})
+    assert numbers(one) == [22, 23]
+
+
+@pytest.mark.usefixtures("few")
+def test_lines_of_one_flow_are_as_single_events() -> None:
+    """Those of several flows keep their place, and hold back what follows of each: none overtakes another."""
+    one = IngressPass(HEAD)
+    one.add([entry(number, "loud") for number in range(1, 101)])
+    one.add([lines(101, "quiet", "quiet"), lines(102, "calm", "other"), entry(103, "calm"), lines(104)])
+    assert numbers(one) == [104, 101]
+
+    one.come_past(b"1-103")
+    one.add([entry(105, "calm"), entry(106, "other")])
+    assert {105, 106} <= set(numbers(one))
+
+
+def test_what_is_no_frame_is_of_the_flow_of_the_unreadable() -> None:
+    """It becomes dead letters in its turn."""
+    one = IngressPass(HEAD)
+    one.add([(b"1-1", [b"frame", b"\x01"]), (b"1-2", [b"events", b"\n"]), frame(3, "a", 2)])
+    assert sorted(numbers(one)) == [1, 2, 3]

@@ -19,11 +19,17 @@ def test_new_forms_are_held_until_nothing_is_left(empty: Fleet) -> None:
         client.set(keys.FORMATS_HELD, int(client.get(keys.FORMATS_HELD) or 0) - 60_000)
         left = call(environment, "redis", "formats", "--hold")
         client.delete(keys.CHUNKS)
+        client.xadd(keys.EVENTS, {"event": b"{}"})
+        client.xadd(keys.EVENTS, {"events": b"{}\n{}"})
+        client.xadd(keys.EVENTS, {"traceparent": b"x", "frame": b"\x01"})
+        queued = call(environment, "redis", "formats", "--hold", "--json")
+        client.delete(keys.EVENTS)
         drained = call(environment, "redis", "formats", "--hold")
     finally:
-        client.delete(keys.CHUNKS)
+        client.delete(keys.CHUNKS, keys.EVENTS)
         released = call(environment, "redis", "formats", "--release", "--json")
 
+    assert (queued.code, queued.report["left"]) == (1, {"frames": 2})
     assert (shown.code, shown.out) == (0, "Written: shared-chunks.\nLeft: 1 shared-chunks.\n")
     assert (held.code, held.report) == (
         1,

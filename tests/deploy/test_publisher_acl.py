@@ -10,6 +10,7 @@ from tests.embedded_servers import RunningServer
 from tests.system.conftest import denial
 from worker.broker import keys
 from worker.broker.connection import send_command
+from worker.broker.formats import Format
 from worker.publisher import EventPublisher
 
 
@@ -24,3 +25,23 @@ def test_the_python_publisher_goes_on_after_a_rest(server: RunningServer, client
         publisher.publish(denial("e2"))
 
     assert client.xlen(keys.EVENTS) == 2
+
+
+def test_the_python_publisher_may_know_that_the_fleet_reads_frames(
+    server: RunningServer, client: redis.Redis
+) -> None:
+    """With the right of an earlier users.acl, it publishes each event in an entry of its own."""
+    client.set(keys.FORMATS, Format.FRAMES.value)
+    rules = users()["publisher"]
+    earlier = [rule for rule in rules if rule not in {"+get", "~siem:formats"}]
+    assert len(earlier) == len(rules) - 2
+    entries = []
+    for allowed in (earlier, rules):
+        send_command(client, "ACL", "SETUSER", "publisher", "reset", *allowed)
+        url = server.url.replace("redis://", f"redis://publisher:{password('publisher')}@")
+        with EventPublisher(url) as publisher:
+            receipts = list(publisher.publish_many([denial("e1"), denial("e2")]))
+        assert [one.error for one in receipts] == [None, None]
+        entries.append(client.xlen(keys.EVENTS))
+
+    assert entries == [2, 3]

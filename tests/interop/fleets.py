@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.fleet import Fleet
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.ingress import count_unrouted
+from worker.broker.ingress_counts import count_unrouted
 from worker.broker.outcomes import lag
 from worker.ledger.deliveries import tallies
 from worker.ledger.results import DeliveryCounts

@@ -12,7 +12,7 @@ from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.broker.snapshot import Limits, Subscription
 from worker.model.event_decoder import AcceptedEvent, accept_event
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
-from worker.pipeline import router
+from worker.pipeline import judging, router
 from worker.pipeline.router import route_entries
 
 BULK = {"policy.allow", "agent.connected", "agent.disconnected"}
@@ -247,7 +247,7 @@ def test_a_fault_of_ours_costs_one_event_its_way_and_no_other(monkeypatch: pytes
             raise ZeroDivisionError
         return accept_event(raw)
 
-    monkeypatch.setattr(router, "accept_event", faulty)
+    monkeypatch.setattr(judging, "accept_event", faulty)
     routing_result = route_entries(arrivals("policy.deny", "policy.deny", "policy.deny"), subscribers("a"))
 
     assert sorted_out(routing_result) == [(("a",), True, ["e0", "e2"])]

@@ -27,7 +27,7 @@ from worker.samples import sample_lines
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 README = TOP / "README.md"
-QUICK_START, FIRST, OTHERS, XADD, POST = blocks(README, "sh")
+QUICK_START, FIRST, OTHERS, XADD, LINES, POST = blocks(README, "sh")
 CREATE, COMMAND_LINE, PAUSE, LETTERS, AUDIT, SUBSCRIBE = blocks(TOP / "deploy" / "README.md", "sh")
 [PYTHON] = blocks(README, "python")
 KEY = r"siem_[0-9a-f]+_[0-9a-f]+"
@@ -70,6 +70,8 @@ def test_the_first_integration_and_all_ways_to_publish(home: Path) -> None:
         _bash(home, OTHERS, replaced)
         [entry] = _bash(home, XADD, replaced).splitlines()
         assert re.fullmatch(r"\d+-\d+", entry)
+        [lines] = _bash(home, LINES, replaced).splitlines()
+        assert re.fullmatch(r"\d+-\d+", lines)
         [key] = re.findall(KEY, _bash(home, _publish_only(), {}))
         answer = json.loads(_bash(home, f"KEY={key}\n{POST}", replaced))
         assert (answer["accepted"], answer["refused"]) == (20, 0)

@@ -3,16 +3,20 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.chaos.publishing import Publishers
 from tests.embedded_servers import REDIS, VALKEY
 from tests.fleet import Fleet, wait_until
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.broker import keys
+from worker.broker.formats import Format, written_formats
 from worker.model.deliveries import Status
+from worker.model.events import EventType
 
 BINARIES = [binary for binary in (VALKEY, REDIS) if binary]
 
@@ -92,6 +96,31 @@ def test_redis_killed_and_restarted_on_the_same_data(tmp_path: Path, binary: Pat
 
         assert set(splunk.accepted_ids) == {*before, *after}
         assert own.log("router").count("lost Redis: ") <= 1, "router, sweeper and watch say it once together"
+
+
+def test_routers_and_redis_killed_with_frames_in_flight(own: Fleet) -> None:
+    """A frame is routed as a whole, or again; none of the events that were accepted is missing."""
+    with HecReceiver() as splunk:
+        own.integrate(splunk.url, event_types=[*EventType])
+        own.start("router", "worker", "recorder")
+        wait_until(lambda: Format.FRAMES in written_formats(own.client), "publishers may write frames")
+        publishers = Publishers(own.server.url, seed=16, rate=4_000, count=12_000)
+        publishers.start()
+        for turn in range(1, 4):
+            wait_until(lambda: len(publishers.acknowledged) >= turn * 2_500, "more is accepted")  # noqa: B023 - called at once
+            own.kill("router")
+            wait_until(lambda: own.client.xlen(keys.EVENTS) > 20, "frames wait")
+            waiting: Any = own.client.xrange(keys.EVENTS, count=20)
+            assert any(b"frame" in fields for _, fields in waiting)
+            own.server.kill_when_written()
+            own.server.restart()
+            own.start("router")
+        publishers.stop()
+        accepted = set(publishers.acknowledged)
+        wait_until(lambda: accepted <= set(splunk.accepted_ids), "all of it is delivered")
+        wait_until(lambda: not own.client.xlen(keys.EVENTS), "no frame is left")
+
+        assert own.dead(None) == []
 
 
 def test_a_retry_that_could_not_be_published(own: Fleet) -> None:

@@ -176,7 +176,7 @@ def corrected_bytes(raw: bytes, tenant_id: str) -> bytes:
     judged = validate_lines([(1, raw)], tenant_id)
     for wrong in judged.errors:
         raise InvalidInput(wrong.field, wrong.reason, wrong.hint)
-    return judged.events[0]
+    return judged.events[0].event.raw
 
 
 def _correct(resources: Resources, tenant_id: str, by: Actor, letter_id: str, raw: bytes) -> LetterDocument:

@@ -21,8 +21,10 @@ from worker.api.problems import Problem
 from worker.api.resources import Resources
 from worker.api.validation import ValidatedLines, lines_of, validate_lines
 from worker.broker.connection import Client
-from worker.broker.ingress import count_unrouted
-from worker.broker.ingress_writer import add_events
+from worker.broker.formats import KnownFormats
+from worker.broker.frames import JudgedEvent
+from worker.broker.ingress_counts import unrouted_roughly
+from worker.broker.ingress_writer import add_judged
 from worker.broker.notices import floods
 from worker.model.api_keys import ApiKey
 from worker.model.errors import BrokerUnavailable
@@ -93,8 +95,9 @@ class _Traced:
 class _Publication:
     """Events on their way into Redis: `accepted` is how many it has said to have."""
 
-    def __init__(self, judged: ValidatedLines, traced: "_Traced | None") -> None:
+    def __init__(self, judged: ValidatedLines, formats: KnownFormats, traced: "_Traced | None") -> None:
         self.judged = judged
+        self._formats = formats
         self._traced = traced
         self.accepted = 0
         self._missed: int | None = 0
@@ -112,11 +115,11 @@ class _Publication:
                 raise _unavailable(answers[errors[0]])
         self._missed = None
 
-    def _add(self, client: Client, events: Sequence[bytes]) -> list[bytes | Exception]:
+    def _add(self, client: Client, events: Sequence[JudgedEvent]) -> list[bytes | Exception]:
         if self._traced is None:
-            return add_events(client, events)
+            return add_judged(client, self._formats, events)
         with self._traced.tracing.publish(len(events), self._traced.span.inside) as span:
-            answers = add_events(client, events, span.header)
+            answers = add_judged(client, self._formats, events, span.header)
             span.answered(answers)
             return answers
 
@@ -215,7 +218,8 @@ def _kind(content_type: str) -> str:
 def _publish(
     resources: Resources, caller: ApiKey, key: str | None, sent: _Sent, traced: _Traced | None
 ) -> Response:
-    publication = _Publication(_judged(sent, caller.tenant_id, resources.config.api_body_bytes), traced)
+    judged = _judged(sent, caller.tenant_id, resources.config.api_body_bytes)
+    publication = _Publication(judged, resources.formats, traced)
 
     def do(_leave: object) -> Response:
         resources.ownership.require()
@@ -259,7 +263,8 @@ def _nothing_valid(judged: ValidatedLines) -> Problem:
 
 def _refuse_if_crowded(resources: Resources, tenant_id: str) -> None:
     """Refuse who floods the ingress; others too if no router lets theirs pass, or far too much waits."""
-    found, most = count_unrouted(resources.client), resources.config.ingress_most
+    most = resources.config.ingress_most
+    found = unrouted_roughly(resources.client, most)
     full = resources.full_tenants.now()
     if tenant_id in full:
         raise _full(full[tenant_id], resources.config.tenant_waiting_bytes)

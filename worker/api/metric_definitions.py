@@ -119,8 +119,13 @@ RETENTION_LIMIT = _of_fleet(
 )
 INGRESS_ENTRIES = _of_fleet(
     "siem_ingress_entries",
-    "Entries that wait to be routed.",
+    "Entries that wait to be routed; each holds one event or several.",
     "Growing: routers are away or too slow. Start more routers, or find out who publishes so much.",
+)
+INGRESS_EVENTS = _of_fleet(
+    "siem_ingress_events",
+    "Events in the entries that wait to be routed; an estimate while more than 200 entries or 2 MiB wait.",
+    "Growing: do as for `siem_ingress_entries`.",
 )
 INGRESS_OLDEST = _of_fleet(
     "siem_ingress_oldest_seconds",

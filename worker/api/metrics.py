@@ -166,6 +166,7 @@ class MetricsCollector(Collector):
             of_processes.PROCESSES_NEEDED.of(processes_needed(known)),
             of_processes.BUILD_INFO.of(dict.fromkeys(self._releases(living), 1)),
             metrics.INGRESS_ENTRIES.of(signs.to_route.entries),
+            metrics.INGRESS_EVENTS.of(signs.to_route.held),
             metrics.INGRESS_OLDEST.of(signs.to_route.seconds(signs.now_ms)),
             metrics.RECORDER_ENTRIES.of(signs.to_record.entries),
             metrics.RECORDER_OLDEST.of(signs.to_record.seconds(signs.now_ms)),

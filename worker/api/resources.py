@@ -22,6 +22,7 @@ from worker.background.reach import reach_of
 from worker.broker.api_keys import FoundKey, KeyCopy
 from worker.broker.audit import AuditInbox
 from worker.broker.connection import Client, await_replica, check_redis_writes, redis_client
+from worker.broker.formats import KnownFormats
 from worker.broker.locks import TRUSTED, check_claim
 from worker.broker.notices import FullTenants
 from worker.broker.sessions import Sessions
@@ -101,6 +102,7 @@ class Resources:
     ownership: Ownership = field(repr=False)
     outages: OutageLog = field(repr=False)
     full_tenants: FullTenants = field(repr=False)
+    formats: KnownFormats = field(repr=False)
     tracing: "Tracing | None" = field(default=None, repr=False)
 
     @classmethod
@@ -122,6 +124,7 @@ class Resources:
             ownership=ownership,
             outages=outages,
             full_tenants=FullTenants(client),
+            formats=KnownFormats(client),
             tracing=open_tracing(API, enabled=config.tracing, begins=True),
         )
 

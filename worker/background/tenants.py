@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from worker.broker.backlog import Backlog, Timing
 from worker.broker.connection import Client
-from worker.broker.ingress import count_unrouted_of
+from worker.broker.ingress_counts import count_unrouted_of
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.dead_letters import count_dead_letters
 from worker.ledger.engine import Ledger

@@ -5,8 +5,10 @@ known by them, and its letter holds the bytes that follow, up to the next such e
 there is a letter under a name that says where it was; the first of these holds the whole chunk.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import msgspec
 
@@ -33,8 +35,12 @@ _HINT = (
 )
 _TYPES = frozenset(EventType)
 
-#: The first byte of a packed event: a list of five.
-_FIVE = b"\x95"
+#: How a packed event begins: a list of five, of which the first is a string. Text in UTF-8 may look like it.
+_BEGINNING = re.compile(rb"\x95[\xa1-\xbf\xd9\xda]")
+#: Bytes of the longest id, with what says how long it is.
+_LONGEST_ID = 4 * 128 + 5
+#: Places in one chunk that may look like the beginning of an event: each costs a microsecond or two.
+_MOST_PLACES = 20_000
 
 
 class UnreadableChunk(SiemError):
@@ -156,12 +162,13 @@ def _lost(chunk: StoredChunk, place: int, raw: bytes) -> QueuedEvent:
     return QueuedEvent(name, "", min(at_ms, _LARGEST), min(at_ms, _LARGEST), raw)
 
 
-def salvage_chunk(packed: bytes) -> list[QueuedEvent]:
+def salvage_chunk(packed: bytes, most: int = MOST_EVENTS) -> list[QueuedEvent]:
     """Return the events whose id, type and times still decode, each with all bytes up to the next of them.
 
-    Whether those bytes are the event's own is not known.
+    Whether those bytes are the event's own is not known. There are `most` at the most, and behind 20 000
+    places that look like the beginning of one no further is looked for: the last has all bytes that are left.
     """
-    heads = list(_heads(packed))
+    heads = list(islice(_heads(packed), most))
     ends = [*(head.start for head in heads), len(packed)]
     return [
         QueuedEvent(head.id, head.type, head.time_ms, head.published_ms, packed[head.raw : ends[place]])
@@ -183,18 +190,19 @@ class _Head:
 
 
 def _heads(packed: bytes) -> Iterator[_Head]:
-    at = packed.find(_FIVE)
-    while at >= 0:
-        head = _head(packed, at)
+    at = 0
+    for _ in range(_MOST_PLACES):
+        found = _BEGINNING.search(packed, at)
+        if found is None:
+            return
+        head = _head(packed, found.start())
         if head is None:
-            at = packed.find(_FIVE, at + 1)
+            at = found.start() + 1
             continue
         yield head
         # Within an event's bytes something may look like another; only damage makes its length a wrong one.
         ends = head.raw + head.length
-        at = ends if _head(packed, ends) or ends == len(packed) else packed.find(_FIVE, head.raw)
-        if at == len(packed):
-            return
+        at = ends if ends == len(packed) or _head(packed, ends) else head.raw
 
 
 def _head(packed: bytes, start: int) -> _Head | None:
@@ -202,6 +210,8 @@ def _head(packed: bytes, start: int) -> _Head | None:
     at, values = start + 1, []
     for _ in range(4):
         end = at + _length(packed, at)
+        if end - at > _LONGEST_ID:
+            return None
         try:
             values.append(msgspec.msgpack.decode(packed[at:end]))
         except DAMAGED:

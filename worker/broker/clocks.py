@@ -170,10 +170,3 @@ def ingress_ids(client: "redis.Redis") -> IngressIds:
     at_ms, _, repaired_id = (found or b"").decode(errors="replace").partition(" ")
     is_ahead = int(last_id.partition("-")[0]) > now_ms + MOST_AHEAD_MS
     return IngressIds(last_id, is_ahead, number_in(at_ms), repaired_id)
-
-
-def aside_entries(client: "redis.Redis") -> int:
-    """Count the entries that wait to be added again. Raises BrokerUnavailable."""
-    with broker_errors():
-        names: Any = client.lrange(keys.EVENTS_ASIDE, 0, -1)
-        return sum(int(client.xlen(name)) for name in names)

@@ -46,7 +46,7 @@ class Format(StrEnum):
 
 
 #: What this release reads.
-READABLE: tuple[Format, ...] = (Format.SHARED_CHUNKS, Format.BATCHES)
+READABLE: tuple[Format, ...] = (Format.FRAMES, Format.SHARED_CHUNKS, Format.BATCHES)
 
 
 def formats_of(processes: Iterable[LivingProcess]) -> frozenset[str]:
@@ -146,7 +146,7 @@ def is_drained(client: "redis.Redis") -> bool:
 
 
 def entries_left(client: "redis.Redis") -> dict[str, int]:
-    """Count what stands in Redis of each form, those with nothing left out. Raises BrokerUnavailable."""
+    """Count what stands in backlogs of each form, those with nothing left out. Raises BrokerUnavailable."""
     with broker_errors():
         shared = int(client.hlen(keys.CHUNKS))
     return {Format.SHARED_CHUNKS.value: shared} if shared else {}

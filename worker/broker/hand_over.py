@@ -44,8 +44,9 @@ class RoutedChunk:
 class RoutingResult:
     """What becomes of the entries that were read: routed chunks, dead letters, or nothing.
 
-    `volumes` counts all events by type and tenant. `contexts` are the spans that published them, each once,
-    as far as they are traced; `began_ns` is then when routing began.
+    `done` are all entries, and `joined` counts their events beyond one of each. `volumes` counts all events
+    by type and tenant. `contexts` are the spans that published them, each once, as far as they are traced;
+    `began_ns` is then when routing began.
     """
 
     routed_chunks: list[RoutedChunk] = field(default_factory=list)
@@ -53,8 +54,14 @@ class RoutingResult:
     unwanted: int = 0
     volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
     done: list[bytes] = field(default_factory=list)
+    joined: int = 0
     contexts: list[TraceContext] = field(default_factory=list)
     began_ns: int = 0
+
+    @property
+    def events(self) -> int:
+        """How many events these entries held, those that are not valid included."""
+        return len(self.done) + self.joined
 
     def integration_ids(self) -> list[str]:
         """Return the integrations that get any of it."""
@@ -113,7 +120,10 @@ def append(pipeline: "redis.client.Pipeline", routed_chunk: RoutedChunk, *, shar
 
 def _count(pipeline: "redis.client.Pipeline", routing_result: RoutingResult) -> None:
     invalid = sum(len(dead.events) for dead in routing_result.dead)
+    # Entries: marks compare it with how many Redis was given (scripts/mark.lua).
     pipeline.hincrby(keys.COUNTERS, "published", len(routing_result.done))
+    if routing_result.joined:
+        pipeline.hincrby(keys.COUNTERS, "joined", routing_result.joined)
     if routing_result.unwanted:
         pipeline.hincrby(keys.COUNTERS, "unwanted", routing_result.unwanted)
     if invalid:

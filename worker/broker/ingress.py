@@ -12,6 +12,7 @@ from worker.broker import keys
 from worker.broker.clocks import any_ahead, received_ms
 from worker.broker.connection import broker_errors, joined_script, script_text
 from worker.broker.formats import Format, KnownFormats
+from worker.broker.frames import FRAME
 from worker.broker.hand_over import RoutedChunk, RoutingResult, fill, may_share
 from worker.broker.oom import (
     ALLOW_OOM,
@@ -28,8 +29,7 @@ from worker.broker.redis_errors import FULL
 from worker.broker.round_trips import ask, call_of
 from worker.broker.streams import Entry, GroupReader
 from worker.model.errors import BrokerFull, InvalidEvent
-from worker.model.events import MAX_EVENT_BYTES
-from worker.model.invalid_events import salvage_event
+from worker.model.event_lines import MOST_LINES_BYTES
 from worker.model.trace_context import TRACEPARENT, TraceContext, parse_traceparent
 
 __all__ = ["Ingress", "IngressEntry", "RoutedChunk", "RoutingResult"]
@@ -38,12 +38,14 @@ __all__ = ["Ingress", "IngressEntry", "RoutedChunk", "RoutingResult"]
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: Bytes of memory that the entries of one read may take in Redis, unless it is a single one.
 HEAVIEST_READ = 64 << 20
-#: So many events are never too heavy.
-_LIGHT_READ = HEAVIEST_READ // MAX_EVENT_BYTES
+#: So many entries are never too heavy: no form may be larger.
+_LIGHT_READ = HEAVIEST_READ // MOST_LINES_BYTES
 #: A hand-over of so many bytes at the most is done by a script: more are not to be copied once more.
 _SMALL = 16 << 10
-#: Entries of one look through the ingress, and how many looks there are.
-_READ, _MOST_READS = 500, 20
+#: The fields that hold what was published, in the order in which they count: one event; events, one a line;
+#: events that their publisher has judged (`worker.broker.frames`).
+EVENT_FIELD, EVENTS_FIELD, FRAME_FIELD = b"event", b"events", FRAME
+_FORMS = (EVENT_FIELD, FRAME_FIELD, EVENTS_FIELD)
 
 
 def _seconds() -> float:
@@ -51,15 +53,16 @@ def _seconds() -> float:
 
 
 class IngressEntry(msgspec.Struct, frozen=True, gc=False):
-    """One entry of the ingress stream: its id, when Redis took it (ms), and the event's bytes.
+    """One entry of the ingress stream: its id, when Redis took it (ms), and what it holds in which `form`.
 
-    `raw` is None when the entry has no field `event`; `fields` then shows what it has instead.
+    `raw` is None when the entry has no field of any form; `fields` then shows what it has instead.
     """
 
     entry_id: bytes
     published_ms: int
     raw: bytes | None
     fields: list[bytes]
+    form: bytes = EVENT_FIELD
 
     def event_bytes(self) -> bytes:
         """Return the event's bytes. Raises InvalidEvent when the entry has none."""
@@ -91,7 +94,7 @@ class Ingress:
         self._left: int | None = None
 
     def read(self, count: int, block_ms: int) -> list[IngressEntry]:
-        """Read up to `count` events, waiting up to `block_ms` for the first; fewer where they are huge.
+        """Read up to `count` entries, waiting up to `block_ms` for the first; fewer where they are huge.
 
         After an error, what was read before is read again.
         """
@@ -190,15 +193,21 @@ class Ingress:
         self._reader.read_again()
 
     def waiting(self) -> int:
-        """Count the events that no router had handed over, as of the latest hand-over if that said so."""
-        return count_unrouted(self._client) if self._left is None else self._left
+        """Count the entries that no router had handed over, as of the latest hand-over if that said so."""
+        if self._left is not None:
+            return self._left
+        with broker_errors():
+            return int(self._client.xlen(keys.EVENTS))
 
 
-def event_field(fields: list[bytes]) -> bytes | None:
-    """Return the field `event` of an entry; the others have no meaning."""
-    if len(fields) == 2 and fields[0] == b"event":  # noqa: PLR2004 - name and value
-        return fields[1]
-    return dict(zip(fields[::2], fields[1::2], strict=False)).get(b"event")
+def payload_of(fields: list[bytes]) -> tuple[bytes, bytes | None]:
+    """Return in which form an entry holds events, and these; None without any."""
+    # Its other fields have no meaning.
+    if len(fields) == 2 and fields[0] in _FORMS:  # noqa: PLR2004 - name and value
+        return fields[0], fields[1]
+    given = dict(zip(fields[::2], fields[1::2], strict=False))
+    form = next((one for one in _FORMS if one in given), EVENT_FIELD)
+    return form, given.get(form)
 
 
 def traceparent_field(fields: list[bytes]) -> TraceContext | None:
@@ -214,31 +223,11 @@ def ingress_entries(client: redis.Redis, entries: Iterable[Entry]) -> list[Ingre
     """Return what stands in these entries of the ingress stream. Raises BrokerUnavailable."""
     found = list(entries)
     times = received_ms(client, [entry_id for entry_id, _ in found])
-    return [
-        IngressEntry(entry_id, published_ms, event_field(fields), fields)
-        for (entry_id, fields), published_ms in zip(found, times, strict=True)
-    ]
-
-
-def count_unrouted(client: redis.Redis) -> int:
-    """Count the events that no router has handed over yet."""
-    with broker_errors():
-        return int(client.xlen(keys.EVENTS))
-
-
-def count_unrouted_of(client: redis.Redis, tenant_id: str) -> int | None:
-    """Count the events of a tenant among those; None where so many wait that they are not looked through."""
-    count, first = 0, "-"
-    for _ in range(_MOST_READS):
-        with broker_errors():
-            entries: Any = client.xrange(keys.EVENTS, first, count=_READ)
-        for _, fields in entries:
-            raw = event_field([part for pair in fields.items() for part in pair]) or b""
-            count += salvage_event(raw).tenant_id == tenant_id
-        if len(entries) < _READ:
-            return count
-        first = f"({entries[-1][0].decode()}"
-    return None
+    received = []
+    for (entry_id, fields), published_ms in zip(found, times, strict=True):
+        form, raw = payload_of(fields)
+        received.append(IngressEntry(entry_id, published_ms, raw, fields, form))
+    return received
 
 
 def counters(client: redis.Redis) -> dict[str, int]:
@@ -250,7 +239,9 @@ def counters(client: redis.Redis) -> dict[str, int]:
     """
     with broker_errors():
         found: Any = client.hgetall(keys.COUNTERS)
-    return {
+    counts = {
         name: whole(found.get(name.encode()))
         for name in ("published", "unwanted", "invalid", "unreadable", "renumbered")
     }
+    counts["published"] += whole(found.get(b"joined"))
+    return counts

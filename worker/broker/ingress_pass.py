@@ -9,12 +9,17 @@ event of a flow is left behind, all later ones of this flow are left as well, un
 have come past the last of them.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from worker.broker.ingress import event_field
+from worker.broker.frames import frame_head
+from worker.broker.ingress import EVENTS_FIELD, FRAME_FIELD, payload_of
 from worker.broker.streams import Entry
-from worker.model.flows import Flow, flow_of
+from worker.model.errors import InvalidEvent
+from worker.model.event_lines import bounded_lines
+from worker.model.flows import UNREADABLE, Flow, flow_of
 
 #: Of one flow no more is taken out of turn in one pass: the rest waits for its turn, or for the next pass.
 MOST_EVENTS, MOST_BYTES = 5000, 4 << 20
@@ -39,12 +44,13 @@ class _Found:
     """What is to be routed at once of one flow."""
 
     entries: list[Entry] = field(default_factory=list)
+    events: int = 0
     size: int = 0
 
 
 @dataclass(slots=True)
 class _Left:
-    """What is left of one flow: the id of its last entry, and how many there are."""
+    """What is left of one flow: the id of its last entry, and how many events there are."""
 
     last_id: bytes
     events: int = 0
@@ -64,31 +70,42 @@ class IngressPass:
         """Sort the next entries of the stream; return how many bytes of events they hold."""
         size = 0
         for entry in entries:
-            raw = event_field(entry[1])
-            size += len(raw or b"")
-            flow = flow_of(raw)
+            weighed = _weighed(entry[1])
+            size += weighed.size
+            if len(weighed.flows) > 1:
+                self._leave_mixed(entry[0], weighed.flows)
+                continue
+            [(flow, events)] = weighed.flows.items()
             left = self._left.get(flow)
             if left is None:
-                self._find(entry, flow, len(raw or b""))
+                self._find(entry, flow, events, weighed.size)
             else:
                 left.last_id = entry[0]
-                left.events += 1
+                left.events += events
         if entries:
             self.cursor = entries[-1][0]
         if self._kept > MOST_KEPT:
             self._shed()
         return size
 
-    def _find(self, entry: Entry, flow: Flow, size: int) -> None:
+    def _find(self, entry: Entry, flow: Flow, events: int, size: int) -> None:
         found = self._found.get(flow)
         if found is None:
             found = self._found[flow] = _Found()
-        elif len(found.entries) >= MOST_EVENTS or found.size >= MOST_BYTES:
-            self._left[flow] = _Left(entry[0], 1)
+        elif found.events + events > MOST_EVENTS or found.size >= MOST_BYTES:
+            self._left[flow] = _Left(entry[0], events)
             return
         found.entries.append(entry)
+        found.events += events
         found.size += _ENTRY_BYTES + size
         self._kept += _ENTRY_BYTES + size
+
+    def _leave_mixed(self, entry_id: bytes, flows: dict[Flow, int]) -> None:
+        """Leave an entry with events of several flows: routed with one, it would overtake those of others."""
+        for flow, events in flows.items():
+            left = self._left.setdefault(flow, _Left(entry_id))
+            left.last_id = entry_id
+            left.events += events
 
     def take(self) -> Iterator[Entry]:
         """Return what is to be routed at once, the smallest flows first; `finish` says what was."""
@@ -120,9 +137,11 @@ class IngressPass:
     def _keep(self, flow: Flow, found: _Found, entries: list[Entry]) -> None:
         if len(entries) == len(found.entries):
             return
-        size = sum(_ENTRY_BYTES + len(event_field(fields) or b"") for _, fields in entries)
+        weighed = [_weighed(fields) for _, fields in entries]
+        size = sum(_ENTRY_BYTES + one.size for one in weighed)
         self._kept += size - found.size
         found.entries, found.size = entries, size
+        found.events = sum(sum(one.flows.values()) for one in weighed)
         if not entries:
             del self._found[flow]
 
@@ -146,7 +165,7 @@ class IngressPass:
         self._kept -= found.size
         # It may have left later ones already.
         left = self._left.setdefault(flow, _Left(found.entries[-1][0]))
-        left.events += len(found.entries)
+        left.events += found.events
 
     def _greatest(self) -> Flow | None:
         """Return the flow that readers of the stream meet anyway: it has more than half of what waits."""
@@ -161,8 +180,8 @@ class IngressPass:
 
     def _weight(self, flow: Flow) -> tuple[bool, int, bool]:
         found, may_wait = self._found[flow], not flow[1]
-        is_great = len(found.entries) > _SMALL
-        weight = len(found.entries) * _BYTES_AN_EVENT + found.size
+        is_great = found.events > _SMALL
+        weight = found.events * _BYTES_AN_EVENT + found.size
         return is_great, weight * _PATIENCE if is_great and may_wait else weight, may_wait
 
     def _shed(self) -> None:
@@ -171,6 +190,27 @@ class IngressPass:
             self._leave(flow)
             if self._kept <= MOST_KEPT // 2:
                 return
+
+
+class _Weighed(NamedTuple):
+    """What an entry weighs: bytes of events, and how many events of which flow."""
+
+    size: int
+    flows: dict[Flow, int]
+
+
+def _weighed(fields: list[bytes]) -> _Weighed:
+    form, raw = payload_of(fields)
+    size = len(raw or b"")
+    if raw is not None and form == FRAME_FIELD:
+        head = frame_head(raw)
+        return _Weighed(size, {UNREADABLE: 1} if head is None else {head.flow: head.events})
+    if raw is None or form != EVENTS_FIELD:
+        return _Weighed(size, {flow_of(raw): 1})
+    try:
+        return _Weighed(size, Counter(map(flow_of, bounded_lines(raw))))
+    except InvalidEvent:
+        return _Weighed(size, {UNREADABLE: 1})
 
 
 def ordinal(entry_id: bytes) -> tuple[int, int]:

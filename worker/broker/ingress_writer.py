@@ -8,9 +8,40 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import NO_REPLICA, REPLICA_MS, broker_errors, fails_over
+from worker.broker.formats import Format, KnownFormats
+from worker.broker.frames import FRAME, JudgedEvent, entry_groups, pack_frame
 from worker.model.errors import BrokerFull, BrokerUnavailable
 from worker.model.outages import OutageCause
 from worker.model.trace_context import TRACEPARENT
+
+#: The field of an entry that holds one event.
+EVENT = b"event"
+
+
+def add_judged(
+    client: redis.Redis, formats: KnownFormats, events: Sequence[JudgedEvent], traceparent: bytes = b""
+) -> list[bytes | Exception]:
+    """Publish judged events in one round trip, many in an entry where the fleet reads that.
+
+    Answers as `add_events` does; events that share an entry share its id, or what kept it out.
+    """
+    if len(events) < 2 or not formats.has(Format.FRAMES):  # noqa: PLR2004 - one event needs no frame
+        return add_events(client, [one.event.raw for one in events], traceparent)
+    together = list(entry_groups(events))
+    answers = _add(client, [_payload([events[at] for at in places]) for places in together], traceparent)
+    found: list[bytes | Exception] = [b""] * len(events)
+    for places, answer in zip(together, answers, strict=True):
+        for at in places:
+            found[at] = answer
+    return found
+
+
+def _payload(events: Sequence[JudgedEvent]) -> tuple[bytes, bytes]:
+    """Return the field of an entry that holds these, and its value."""
+    first = events[0]
+    if len(events) == 1:
+        return EVENT, first.event.raw
+    return FRAME, pack_frame(first.tenant_id, [one.event for one in events], is_urgent=first.is_urgent)
 
 
 def add_events(
@@ -19,6 +50,14 @@ def add_events(
     """Publish events in one round trip; answer the entry id of each, or the error that kept it out.
 
     `traceparent` names the span that publishes them, if it is to be told to those who deliver them.
+    """
+    return _add(client, [(EVENT, raw) for raw in events], traceparent)
+
+
+def _add(
+    client: redis.Redis, payloads: Sequence[tuple[bytes, bytes]], traceparent: bytes
+) -> list[bytes | Exception]:
+    """Add an entry for each of these fields.
 
     The commands are written by hand: packing them with redis-py costs the publisher four times as much.
     """
@@ -27,8 +66,10 @@ def add_events(
     with broker_errors():
         connection = pool.get_connection()
         try:
-            connection.send_packed_command([command % (len(raw), raw) for raw in events])
-            answers = [_answer(connection) for _ in events]
+            connection.send_packed_command(
+                [command % (len(field), field, len(raw), raw) for field, raw in payloads]
+            )
+            answers = [_answer(connection) for _ in payloads]
             _await_replica(client, connection, answers)
         except BaseException:
             connection.disconnect()  # answers that were not read must not be taken for later ones
@@ -39,14 +80,14 @@ def add_events(
             pool.release(connection)
 
 
-#: `XADD siem:events * event <raw>` as RESP.
+#: `XADD siem:events * <field> <value>` as RESP.
 _XADD = (
-    b"*5\r\n$4\r\nXADD\r\n$%d\r\n%s\r\n$1\r\n*\r\n$5\r\nevent\r\n"
+    b"*5\r\n$4\r\nXADD\r\n$%d\r\n%s\r\n$1\r\n*\r\n"
     % (
         len(keys.EVENTS),
         keys.EVENTS.encode(),
     )
-    + b"$%d\r\n%s\r\n"
+    + b"$%d\r\n%s\r\n$%d\r\n%s\r\n"
 )
 
 

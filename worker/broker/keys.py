@@ -2,7 +2,9 @@
 
 | key                          | type   | holds                                                          |
 |------------------------------|--------|----------------------------------------------------------------|
-| `siem:events`                | stream | ingress: field `event`, one JSON object; group `router`.       |
+| `siem:events`                | stream | ingress: field `event`, one JSON object; or `events`, one a    |
+|                              |        | line (`worker.model.event_lines`); or `frame`, judged events of|
+|                              |        | one tenant, packed (`worker.broker.frames`); group `router`.   |
 |                              |        | Optional: `traceparent`, the span that published it (W3C)      |
 | `siem:backlog:<id>:urgent`   | stream | chunks of events for one integration; group `delivery`, whose  |
 | `siem:backlog:<id>:bulk`     |        | consumers are the slots. Fields `n`, `bytes`, `events` (packed),|
@@ -106,8 +108,9 @@
 | `siem:idempotency:<digest>:lock` | string | the one that is doing it                                   |
 | `siem:idempotency:of:<digest>` | zset | one tenant's: `<bytes>:<key>` by the time (ms) it was written   |
 | `siem:idempotency:of:<digest>:bytes` | string | how many bytes all of these take                        |
-| `siem:counters`              | hash   | `published`, `unwanted`, `invalid`, `unreadable`: events since |
-|                              |        | the beginning; `refused:<fault>`: messages to workers that     |
+| `siem:counters`              | hash   | `published`: entries that were routed; `joined`: their events  |
+|                              |        | beyond one of each; `unwanted`, `invalid`, `unreadable`: events|
+|                              |        | since the beginning; `refused:<fault>`: messages to workers that |
 |                              |        | were dropped (`worker.broker.order_queues`);                   |
 |                              |        | `api_refused:<reason>`: requests (`worker.api.limits`);        |
 |                              |        | `order_wait:<queue>:<bucket>` (`worker.broker.order_waits`);   |
@@ -134,8 +137,9 @@ code neither reads nor needs: `siem:process:*`, `siem:events:ahead`, `siem:event
 `siem:swept`, `siem:displaced*`, `siem:recorder:stall`, `siem:write-test`, `siem:integrations:deleted` and
 `siem:api-keys*` are of release 0.2.0; `siem:integrations:changes`, `siem:idempotency:of:*`,
 `siem:drafts:of:*`, `siem:audit*`, `siem:certificates`, `siem:events:aside*`, `siem:events:renumbered` and
-`siem:tenants:full` came later, as did the field `traceparent` and the last pair of a chunk, `traces`.
-`siem:chunk*` are written only while all living processes read them (`worker.broker.formats`).
+`siem:tenants:full` came later, as did the fields `traceparent`, `events` and `frame` of an entry of
+`siem:events`, and the last pair of a chunk, `traces`.
+`frame` and `siem:chunk*` are written only while all living processes read them (`worker.broker.formats`).
 Of a heartbeat, 0.1.0 reads the role up to the first colon, and the last word
 of the value. `tests/upgrades` tries both directions.
 """

@@ -12,10 +12,11 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
-from worker.broker.clocks import EARLIEST_MS, aside_entries, earliest_ms, redis_now_ms
+from worker.broker.clocks import EARLIEST_MS, earliest_ms, redis_now_ms
 from worker.broker.connection import broker_errors, joined_script, require_usable
 from worker.broker.fleet import living_processes
 from worker.broker.heartbeat import consumes
+from worker.broker.ingress_counts import ingress_depth
 from worker.broker.integration_documents import Limits
 from worker.broker.order_queues import OrderQueues
 from worker.broker.outcomes import lag, oldest_ms
@@ -92,8 +93,9 @@ class RedisStats:
         now_ms = self.now_ms()
         with broker_errors():
             first: Any = self._client.xrange(keys.EVENTS, min=f"{EARLIEST_MS}-0", count=1)
-        entries = self._length(keys.EVENTS) + aside_entries(self._client)
-        return QueueDepth(entries, earliest_ms([entry_id for entry_id, _ in first], now_ms))
+        depth = ingress_depth(self._client)
+        oldest_ms = earliest_ms([entry_id for entry_id, _ in first], now_ms)
+        return QueueDepth(depth.entries, oldest_ms, depth.events)
 
     def _length(self, stream: str) -> int:
         with broker_errors():

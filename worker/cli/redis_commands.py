@@ -11,7 +11,8 @@ import click
 
 from worker.background.redis_monitor import RedisReport
 from worker.broker.connection import Client, redis_client
-from worker.broker.formats import are_held, entries_left, hold_formats, is_drained, written_formats
+from worker.broker.formats import Format, are_held, entries_left, hold_formats, is_drained, written_formats
+from worker.broker.ingress_counts import count_joined
 from worker.broker.locks import claim_holder, take_over
 from worker.cli import FAILED
 from worker.cli.output import as_json_option, plain, print_items, print_json, print_table, when
@@ -86,8 +87,8 @@ def claim(*, yes: bool, as_json: bool) -> None:
 def losses(*, all_of_them: bool, as_json: bool) -> None:
     """List what was found missing in Redis: emptied, replaced, rolled back, or with keys gone.
 
-    MISSING counts the deliveries that are gone at the least, and up to how many events that no router had
-    read. What Redis accepted between SINCE, when it was marked last, and FOUND, cannot be counted.
+    MISSING counts the deliveries that are gone at the least, and up to how many entries of events that no
+    router had read. What Redis accepted between SINCE, when it was marked last, and FOUND, cannot be counted.
     """
     with ledger() as engine:
         found = LossStore(engine).list(unacknowledged=not all_of_them)
@@ -136,8 +137,10 @@ def formats(*, held: bool | None, as_json: bool) -> None:
     with _client() as client:
         if held is not None:
             _switch_formats(client, held=held)
-        is_held, written, drained = are_held(client), sorted(written_formats(client)), is_drained(client)
-        left = entries_left(client)
+        is_held, written = are_held(client), sorted(written_formats(client))
+        # In this order: what is held is written no more.
+        drained, left = is_drained(client), _left(client)
+        drained = drained and not left
     if as_json:
         print_json({"held": is_held, "written": written, "left": left, "drained": drained})
     else:
@@ -156,6 +159,12 @@ def _switch_formats(client: Client, *, held: bool) -> None:
     action = Action.FORMATS_HELD if held else Action.FORMATS_RELEASED
     with ledger() as engine, recorded(engine, audit_record(action, operator())):
         hold_formats(client, held=held)
+
+
+def _left(client: Client) -> dict[str, int]:
+    """Count what stands in Redis of each form, those with nothing left out. Raises BrokerUnavailable."""
+    joined = count_joined(client)
+    return ({Format.FRAMES.value: joined} if joined else {}) | entries_left(client)
 
 
 def _loss_document(one: RecordedLoss) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from worker.background.redis_monitor import RedisReport
 from worker.broker.conflicts import conflicts, count_by_kind, sentences
 from worker.broker.connection import Client, redis_client
 from worker.broker.heartbeat import ROLES, roles_alive
-from worker.broker.ingress import count_unrouted as ingress_waiting
+from worker.broker.ingress_counts import count_unrouted as ingress_waiting
 from worker.broker.notices import floods, recorder_stall
 from worker.broker.outcomes import lag
 from worker.broker.unrecordable import Unrecordable

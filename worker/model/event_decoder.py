@@ -36,12 +36,12 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 9999
 AcceptedEvent = tuple[EventHead, bytes]
 
 
-class _UsualEvent(GovernanceEvent, frozen=True):
+class _UsualEvent(GovernanceEvent, frozen=True, gc=False):
     hold: msgspec.Raw = msgspec.Raw()  # type: ignore[assignment]  # its bytes are counted
     context: msgspec.Raw = msgspec.Raw()  # type: ignore[assignment]  # the same
 
 
-class _EventOfLeapSecond(GovernanceEvent, frozen=True):
+class _EventOfLeapSecond(GovernanceEvent, frozen=True, gc=False):
     timestamp: str  # type: ignore[assignment]  # the one text that RFC 3339 allows and datetime cannot hold
 
 

@@ -84,7 +84,7 @@ MAX_EVENT_BYTES = 256 * 1024
 _MILLISECOND = dt.timedelta(milliseconds=1)
 
 
-class Policy(msgspec.Struct, frozen=True):
+class Policy(msgspec.Struct, frozen=True, gc=False):
     """The policy that decided."""
 
     id: str | None = None
@@ -92,7 +92,7 @@ class Policy(msgspec.Struct, frozen=True):
     version: str | int | float | None = None
 
 
-class EventHead(msgspec.Struct, frozen=True):
+class EventHead(msgspec.Struct, frozen=True, gc=False):
     """What every step needs to know of an event."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -106,7 +106,7 @@ class EventHead(msgspec.Struct, frozen=True):
         return (self.timestamp - EPOCH) // _MILLISECOND
 
 
-class GovernanceEvent(EventHead, frozen=True):
+class GovernanceEvent(EventHead, frozen=True, gc=False):
     """One governance event. Fields that are not listed here are kept in its bytes, untouched."""
 
     agent_id: str | None = None

@@ -38,10 +38,19 @@ class FleetHealth:
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """Entries of a stream or queue that are still to do, and when the oldest came (ms since 1970 UTC)."""
+    """Entries of a stream or queue that are still to do, and when the oldest came (ms since 1970 UTC).
+
+    `events` is how many events those of the ingress hold; None of others.
+    """
 
     entries: int
     oldest_ms: int | None
+    events: int | None = None
+
+    @property
+    def held(self) -> int:
+        """How many events, where an entry may hold several; else entries."""
+        return self.entries if self.events is None else self.events
 
     def seconds(self, now_ms: int) -> float:
         """Return how long the oldest has waited; 0 without any."""
@@ -74,9 +83,7 @@ def parts(signs: FleetStats, types: Collection[str], longest_lag: float) -> Iter
 
     What waits for longer than `longest_lag` seconds is not ok, even if its processes run.
     """
-    yield _stream(
-        "router", f"{signs.to_route.entries} events to be routed", signs.to_route, signs, longest_lag
-    )
+    yield _stream("router", f"{signs.to_route.held} events to be routed", signs.to_route, signs, longest_lag)
     words = f"{signs.to_record.entries} batches to be recorded"
     yield _with_set_aside(_stream("recorder", words, signs.to_record, signs, longest_lag), signs.unrecordable)
     for kind in signs.queues:

@@ -23,12 +23,12 @@ class Figures(msgspec.Struct, frozen=True):
     """What stood in Redis at one moment.
 
     `backlogs`: events that were routed and not settled, by integration; nothing of one without any.
-    `waiting`: entries of each stream that were still to be done (one entry of `events` is one event, one of
-    `outcomes` a batch), and `first_ids` the id of the oldest of them. `last_ids`: the id that each stream
-    gave last, "0-0" before any; `added`: how many it has given (0 before Redis 7). `published`: events that
-    were routed since the beginning. `renumbered`: how often routers began the stream `events` again because
-    a publisher had chosen an id. `unaccounted`: entries of it that were added and neither wait nor were
-    routed, plus a constant: None before Redis 7, and in a mark of the release before.
+    `waiting`: entries of each stream that were still to be done (one of `events` holds one event or several,
+    one of `outcomes` a batch), and `first_ids` the id of the oldest of them. `last_ids`: the id that each
+    stream gave last, "0-0" before any; `added`: how many it has given (0 before Redis 7). `published`:
+    entries of `events` that were routed since the beginning. `renumbered`: how often routers began the stream
+    `events` again because a publisher had chosen an id. `unaccounted`: entries of it that were added and
+    neither wait nor were routed, plus a constant: None before Redis 7, and in a mark of the release before.
     """
 
     backlogs: dict[str, int] = msgspec.field(default_factory=dict)
@@ -96,7 +96,7 @@ class Loss(msgspec.Struct, frozen=True):
 
     @property
     def events(self) -> int:
-        """How many deliveries are missing, plus the events that no router had read."""
+        """How many deliveries are missing, plus the entries of events that no router had read."""
         return sum(self.deliveries.values()) + self.waiting.get(EVENTS, 0)
 
 
@@ -235,7 +235,7 @@ _BECAME = {
 }
 _REMOVED = "entries of siem:events were removed before they were routed"
 _ENTRIES = {
-    EVENTS: "events that no router had read",
+    EVENTS: "entries of events that no router had read",
     OUTCOMES: "batches of outcomes that were not recorded",
     DEAD_LETTERS: "entries of dead letters that were not recorded",
     PARKED: "chunks of parked events that were not recorded",

@@ -5,6 +5,7 @@ event, no address, no word of a destination.
 """
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -31,11 +32,11 @@ class TracedEvents:
         # By identity: what is sorted is the very object, and to hash an event is to hash its bytes.
         self._contexts: dict[int, TraceContext] = {}
 
-    def add(self, event: QueuedEvent, fields: list[bytes]) -> None:
-        """Note the span of an event, if its entry has one that was sampled."""
+    def add(self, events: Iterable[QueuedEvent], fields: list[bytes]) -> None:
+        """Note the span of the events of an entry, if it has one that was sampled."""
         context = traceparent_field(fields)
         if context is not None:
-            self._contexts[id(event)] = context
+            self._contexts.update((id(event), context) for event in events)
 
     def write(self, routing_result: RoutingResult) -> None:
         """Put them into what is to be handed over."""
@@ -57,7 +58,7 @@ def trace_routing(tracing: "Tracing", routing_result: RoutingResult) -> None:
         "siem.events.invalid": sum(len(dead.events) for dead in routing_result.dead),
         "siem.events.unwanted": routing_result.unwanted,
     }
-    began_ns, events = routing_result.began_ns, len(routing_result.done)
+    began_ns, events = routing_result.began_ns, routing_result.events
     with tracing.follow("route", keys.EVENTS, routing_result.contexts, events, attributes, began_ns):
         pass
 

@@ -37,17 +37,24 @@ local function count(name, by)
   end
 end
 
--- Of too many fields, the event counts; without one it is a dead letter anyway, and keeps a part of them.
+-- In the order in which they count.
+local FORMS = {'event', 'frame', 'events'}
+
+-- Of too many fields, those with events count; without any it is a dead letter anyway, and keeps a part of them.
 local function bounded(fields)
   if #fields <= MOST_FIELDS then
     return fields
   end
-  local few = {}
+  local few, found = {}, {}
   for place = 1, #fields, 2 do
-    if fields[place] == 'event' then
-      few = {'event', fields[place + 1]}
-    elseif #few < MOST_FIELDS and few[1] ~= 'event' then
+    found[fields[place]] = fields[place + 1]
+    if #few < MOST_FIELDS then
       few[#few + 1], few[#few + 2] = fields[place], fields[place + 1]
+    end
+  end
+  for _, form in ipairs(FORMS) do
+    if found[form] then
+      return {form, found[form]}
     end
   end
   return few
