@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from worker.broker import keys
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import redis
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RoutedChunk:
     """Events that go together into one lane of several integrations' backlogs.
 
@@ -32,12 +33,16 @@ class RoutedChunk:
     events: list[QueuedEvent]
     traces: bytes = b""
 
+    @cached_property
+    def size(self) -> int:
+        """The bytes of its events."""
+        return sum([len(event.raw) for event in self.events])
+
     def weight(self, *, share: bool) -> int:
         """Count the bytes that Redis is sent: those of the events once, if it may and is large enough."""
-        size = sum(len(event.raw) for event in self.events)
         several = len(self.integration_ids)
-        copies = 1 if share and is_shared(size, several) else several
-        return copies * size + several * len(self.traces)
+        copies = 1 if share and is_shared(self.size, several) else several
+        return copies * self.size + several * len(self.traces)
 
 
 @dataclass(slots=True)
@@ -100,7 +105,7 @@ def append(pipeline: "redis.client.Pipeline", routed_chunk: RoutedChunk, *, shar
     packed = pack_chunk(routed_chunk.events)
     crc = checksum(packed)
     count = len(routed_chunk.events)
-    size = sum(len(event.raw) for event in routed_chunk.events)
+    size = routed_chunk.size
     lane = keys.urgent if routed_chunk.urgent else keys.bulk
     # The scripts that claim a batch rely on this order of fields, and pass over what follows.
     fields: tuple[str | int | bytes, ...] = ("n", count, "bytes", size, "events", packed, "crc", crc)

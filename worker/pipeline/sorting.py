@@ -26,34 +26,31 @@ class Sorting:
         self._by_kind: dict[tuple[str, str], tuple[list[QueuedEvent] | None, Volume]] = {}
         self._by_audience: dict[_Audience, list[QueuedEvent]] = {}
 
-    def add(self, event_type: str, tenant_id: str, event: QueuedEvent) -> bool:
-        """Add the event; return whether any integration wants it."""
-        kind = (event_type, tenant_id)
-        try:
-            bundle, volume = self._by_kind[kind]
-        except KeyError:
-            bundle, volume = self._by_kind[kind] = self._bundle(event_type, tenant_id), Volume()
-        volume.events += 1
-        volume.size += len(event.raw)
-        if bundle is None:
-            return False
-        bundle.append(event)
-        return True
-
     def add_all(self, tenant_id: str, events: Sequence[QueuedEvent]) -> int:
         """Add events of one tenant, in their order; return how many no integration wants."""
-        first = events[0].type
-        if len(events) == 1:
-            return 0 if self.add(first, tenant_id, events[0]) else 1
-        if any(event.type != first for event in events):
-            return sum(not self.add(event.type, tenant_id, event) for event in events)
-        wanted = self.add(first, tenant_id, events[0])
-        bundle, volume = self._by_kind[first, tenant_id]
-        volume.events += len(events) - 1
-        volume.size += sum([len(event.raw) for event in events]) - len(events[0].raw)
-        if bundle is not None:
-            bundle.extend(events[1:])
-        return 0 if wanted else len(events)
+        sizes: dict[str, list[int]] = {}
+        for event in events:
+            sizes.setdefault(event.type, []).append(len(event.raw))
+        bundles = {kind: self._counted((kind, tenant_id), found) for kind, found in sizes.items()}
+        first = bundles[events[0].type]
+        if all(bundle is first for bundle in bundles.values()):
+            if first is None:
+                return len(events)
+            first.extend(events)
+            return 0
+        for event in events:
+            if (bundle := bundles[event.type]) is not None:
+                bundle.append(event)
+        return sum(len(sizes[kind]) for kind, bundle in bundles.items() if bundle is None)
+
+    def _counted(self, kind: tuple[str, str], sizes: Sequence[int]) -> list[QueuedEvent] | None:
+        """Count events of this type and tenant; return where they go, None if no integration wants them."""
+        if kind not in self._by_kind:
+            self._by_kind[kind] = self._bundle(*kind), Volume()
+        bundle, volume = self._by_kind[kind]
+        volume.events += len(sizes)
+        volume.size += sum(sizes)
+        return bundle
 
     def volumes(self) -> dict[tuple[str, str], Volume]:
         """Return how much came of each type and tenant."""
@@ -77,14 +74,20 @@ class Sorting:
         limits = [self._subscriptions[one].destination for one in audience.integration_ids]
         most_events = min(one.batch_events for one in limits)
         most_bytes = min(one.batch_bytes for one in limits)
-        if len(events) <= most_events and sum([len(event.raw) for event in events]) <= most_bytes:
-            yield events
-            return
-        start = size = 0
-        for at, event in enumerate(events):
-            length = len(event.raw)
-            if at > start and (at - start >= most_events or size + length > most_bytes):
-                yield events[start:at]
-                start, size = at, 0
-            size += length
-        yield events[start:]
+        start = 0
+        while start < len(events):
+            chunk = events[start : start + most_events]
+            if sum([len(event.raw) for event in chunk]) > most_bytes:
+                chunk = _leading(chunk, most_bytes)
+            yield chunk
+            start += len(chunk)
+
+
+def _leading(events: list[QueuedEvent], most_bytes: int) -> list[QueuedEvent]:
+    """Return the first of these, as many as fit; one at the least."""
+    size = 0
+    for place, event in enumerate(events):
+        size += len(event.raw)
+        if place and size > most_bytes:
+            return events[:place]
+    return events
