@@ -4,14 +4,18 @@ import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.background.loss_rig import HOME, LossRig
 from tests.broker.sending import claim, delivered
 from tests.conftest import SERVERS
+from tests.ledger.entries import outcome
 from worker.broker import keys
+from worker.broker.clocks import received_ms
 from worker.broker.redis_server import note_truncation
+from worker.ledger.recording import record_entries
 from worker.ledger.redis_losses import LossStore
 from worker.model.errors import InvalidInput, LedgerUnavailable, NotFoundError
 from worker.model.redis_marks import LossKind, loss_text
@@ -91,6 +95,21 @@ def test_what_was_settled_between_the_mark_and_the_loss_is_not_missing(rig: Loss
 
     assert (loss.deliveries, loss.waiting) == ({}, {})
     assert "nothing is known to be missing" in loss_text(loss)
+
+
+def test_of_entries_of_many_events_each_event_is_missing(rig: LossRig) -> None:
+    """Less those of which a delivery was settled after the mark."""
+    added: list[Any] = [rig.client.xadd(keys.EVENTS, {"events": "\n".join(["{}"] * 4)}) for _ in range(3)]
+    rig.watch.step()
+    published_ms = received_ms(rig.client, added[:1])[0]
+    settled = outcome(["a", "b", "c", "d", "e"], settled_ms=published_ms + 10)
+    record_entries(rig.engine, [(f"{published_ms + 10}-0", [settled])], [])
+    rig.client.flushall()
+    rig.watch.step()
+    [loss] = rig.losses()
+
+    assert loss.waiting == {"events": 12 - 5}
+    assert "up to 7 events that no router had read" in loss_text(loss)
 
 
 def test_a_restart_with_its_log_is_no_loss(rig: LossRig) -> None:

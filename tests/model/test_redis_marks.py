@@ -114,8 +114,8 @@ def test_a_loss_is_described_with_its_numbers_and_its_moments() -> None:
     assert loss.events == 309
     assert loss_text(loss) == (
         "Redis was emptied between 2026-11-22 22:15:00Z and 2026-11-22 22:15:02Z; missing: at least 297 "
-        "deliveries of routed events (int_a 200, int_b 97); up to 12 entries of events that no "
-        "router had read; what was accepted in between is not counted"
+        "deliveries of routed events (int_a 200, int_b 97); up to 12 events that no router had read; what "
+        "was accepted in between is not counted"
     )
     assert "nothing is known to be missing" in loss_text(Loss(LossKind.ROLLED_BACK, NOON, NOON, {}, {}))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors, single_script
+from worker.broker.connection import broker_errors, joined_script, single_script
 from worker.broker.frames import frame_head
 from worker.broker.ingress import EVENT_FIELD, EVENTS_FIELD, FRAME_FIELD, payload_of
 from worker.broker.streams import Entry
@@ -57,7 +57,8 @@ def ingress_depth(client: "redis.Redis") -> IngressDepth:
 
 def _count(client: "redis.Redis", streams: Sequence[str], look: tuple[int, int]) -> IngressDepth:
     with broker_errors():
-        found: Any = single_script(client, "ingress_counts")(keys=streams, args=look)
+        script = joined_script(client, "ingress_events", "ingress_counts")
+        found: Any = script(keys=streams, args=look)
     return IngressDepth(*map(int, found))
 
 

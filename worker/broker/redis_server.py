@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.clocks import ingress_ids
-from worker.broker.connection import await_replica, broker_errors, send_command, single_script
+from worker.broker.connection import await_replica, broker_errors, joined_script, send_command
 from worker.broker.oom import ask_when_full, write_when_full
 from worker.model.ingress_checks import IngressIds
 from worker.model.redis_checks import RedisFacts
@@ -113,7 +113,7 @@ class RedisMarks:
     def __init__(self, client: "redis.Redis") -> None:
         """Use the client, which may be shared between threads."""
         self._client = client
-        self._mark = single_script(client, "mark")
+        self._mark = joined_script(client, "ingress_events", "mark")
 
     def found(self) -> Epoch | None:
         """Return what Redis holds; None if it holds no epoch."""

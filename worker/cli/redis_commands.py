@@ -87,8 +87,9 @@ def claim(*, yes: bool, as_json: bool) -> None:
 def losses(*, all_of_them: bool, as_json: bool) -> None:
     """List what was found missing in Redis: emptied, replaced, rolled back, or with keys gone.
 
-    MISSING counts the deliveries that are gone at the least, and up to how many entries of events that no
-    router had read. What Redis accepted between SINCE, when it was marked last, and FOUND, cannot be counted.
+    MISSING counts the deliveries that are gone at the least, and up to how many events that no router had
+    read: entries, where these were removed from siem:events. What Redis accepted between SINCE, when it was
+    marked last, and FOUND, cannot be counted.
     """
     with ledger() as engine:
         found = LossStore(engine).list(unacknowledged=not all_of_them)

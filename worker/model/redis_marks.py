@@ -23,12 +23,13 @@ class Figures(msgspec.Struct, frozen=True):
     """What stood in Redis at one moment.
 
     `backlogs`: events that were routed and not settled, by integration; nothing of one without any.
-    `waiting`: entries of each stream that were still to be done (one of `events` holds one event or several,
-    one of `outcomes` a batch), and `first_ids` the id of the oldest of them. `last_ids`: the id that each
-    stream gave last, "0-0" before any; `added`: how many it has given (0 before Redis 7). `published`:
-    entries of `events` that were routed since the beginning. `renumbered`: how often routers began the stream
-    `events` again because a publisher had chosen an id. `unaccounted`: entries of it that were added and
-    neither wait nor were routed, plus a constant: None before Redis 7, and in a mark of the release before.
+    `waiting`: what was still to be done of each stream: events of `events` (estimated where many entries of
+    several events wait), else entries, one of `outcomes` a batch. `first_ids`: the id of the oldest entry of
+    each. `last_ids`: the id that each stream gave last, "0-0" before any; `added`: how many it has given (0
+    before Redis 7). `published`: entries of `events` that were routed since the beginning. `renumbered`: how
+    often routers began the stream `events` again because a publisher had chosen an id. `unaccounted`: entries
+    of it that were added and neither wait nor were routed, plus a constant: None before Redis 7, and in a
+    mark of the release before.
     """
 
     backlogs: dict[str, int] = msgspec.field(default_factory=dict)
@@ -96,7 +97,7 @@ class Loss(msgspec.Struct, frozen=True):
 
     @property
     def events(self) -> int:
-        """How many deliveries are missing, plus the entries of events that no router had read."""
+        """How many deliveries are missing, plus the events that no router read (if `removed`: entries)."""
         return sum(self.deliveries.values()) + self.waiting.get(EVENTS, 0)
 
 
@@ -209,7 +210,8 @@ def loss_text(loss: Loss) -> str:
         gone.append(
             f"at least {sum(loss.deliveries.values())} deliveries of routed events ({by_integration})"
         )
-    gone += [f"up to {count} {_ENTRIES[name]}" for name, count in loss.waiting.items() if count]
+    entries = _ENTRIES | ({EVENTS: _REMOVED_ENTRIES} if loss.removed else {})
+    gone += [f"up to {count} {entries[name]}" for name, count in loss.waiting.items() if count]
     parts.append(f"missing: {'; '.join(gone)}" if gone else "nothing is known to be missing")
     if not loss.removed:
         parts.append("what was accepted in between is not counted")
@@ -234,8 +236,9 @@ _BECAME = {
     LossKind.VANISHED: "keys of Redis vanished",
 }
 _REMOVED = "entries of siem:events were removed before they were routed"
+_REMOVED_ENTRIES = "entries of events that no router had read"
 _ENTRIES = {
-    EVENTS: "entries of events that no router had read",
+    EVENTS: "events that no router had read",
     OUTCOMES: "batches of outcomes that were not recorded",
     DEAD_LETTERS: "entries of dead letters that were not recorded",
     PARKED: "chunks of parked events that were not recorded",

@@ -1,4 +1,4 @@
--- Writes down in Redis what stands in it: the next mark of its epoch.
+-- Writes down in Redis what stands in it: the next mark of its epoch. Needs ingress_events.lua.
 -- KEYS: 1 epoch, 2 integrations, 3 events, 4 outcomes, 5 dead letters, 6 parked, 7 leases, 8 counters,
 --       9 list of the streams to which the ingress was moved aside.
 -- ARGV: 1 the epoch and 2 the number of the mark that was found here, 3 prefix of an integration's state,
@@ -84,8 +84,13 @@ local function counter(name)
 end
 
 local published = counter('published')
+-- What waits in the ingress: in events, of which an entry may hold several.
+local MOST, ENOUGH = 10, 131072
+local waiting = {events_of(KEYS[3], lengths[1], MOST, ENOUGH), unpack(lengths, 2)}
 for _, aside in ipairs(ask('LRANGE', KEYS[9], 0, -1) or {}) do
-  lengths[1] = lengths[1] + (ask('XLEN', aside) or 0)
+  local length = ask('XLEN', aside) or 0
+  lengths[1] = lengths[1] + length
+  waiting[1] = waiting[1] + events_of(aside, length, MOST, ENOUGH)
 end
 
 -- Entries that a router holds in its memory although they were removed: they are still handed over.
@@ -132,7 +137,7 @@ for _, id in ipairs(ids) do
   end
 end
 
-local figures = '{"backlogs":' .. object(held, counts) .. ',"waiting":' .. object(names, lengths)
+local figures = '{"backlogs":' .. object(held, counts) .. ',"waiting":' .. object(names, waiting)
   .. ',"first_ids":' .. object(names, first_ids) .. ',"last_ids":' .. object(names, last_ids)
   .. ',"added":' .. object(names, added)
   .. ',"published":' .. string.format('%.0f', published)
