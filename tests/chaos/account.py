@@ -175,6 +175,18 @@ def _all_of(engine: Engine) -> str:
     return "delivery_status" if "delivery_status" in inspect(engine).get_view_names() else "deliveries"
 
 
+def without_letter(engine: Engine, lines: Collection[str], frames: int) -> int:
+    """Count of these lines and frames, which were refused, those that no dead letter tells of."""
+    with engine.connect() as connection:
+        found = connection.execute(
+            text("SELECT event_id FROM dead_letters WHERE integration_id IS NULL AND cause = 'invalid'")
+        )
+        letters = Counter(row[0] for row in found)
+    known = letters.keys() & set(lines)
+    of_frames = letters.total() - sum(letters[one] for one in known)
+    return len(lines) - len(known) + max(0, frames - of_frames)
+
+
 def _ended_of(engine: Engine) -> dict[str, int]:
     """Count, by integration, the events that are delivered or wait as dead letters."""
     with engine.connect() as connection:

@@ -35,7 +35,7 @@ from typing import Any
 
 from msgspec import structs
 
-from tests.chaos.account import Account, account_for, all_ended, ledger_of
+from tests.chaos.account import Account, account_for, all_ended, ledger_of, without_letter
 from tests.chaos.leftovers import all_keys, leftovers, sweep_chunks
 from tests.chaos.monkey import DEEDS, VICTIMS, Monkey
 from tests.chaos.publishing import Publishers
@@ -168,7 +168,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
                 settled_after = _settle(fleet, given.destinations, len(publishers.acknowledged), given.settle)
             reported = [structs.asdict(one.loss) for one in LossStore(fleet.engine).list()]
             accounts = {one: _account(fleet, books, one, publishers, monkey) for one in given.destinations}
-            rest = _rest(fleet, monkey)
+            rest = _rest(fleet, monkey) | _refused(fleet, publishers)
         finally:
             witnesses.terminate()
             witnesses.wait()
@@ -278,6 +278,18 @@ def _rest(fleet: Fleet, monkey: Monkey) -> dict[str, Any]:
     return {"wrong_counts": wrong, "left_in_redis": leftovers(fleet.client), "keys": all_keys(fleet.client)}
 
 
+def _refused(fleet: Fleet, publishers: Publishers) -> dict[str, Any]:
+    """Return what was published that is no event, and of how much of that no dead letter tells."""
+    given = publishers.refused
+
+    def untold() -> int:
+        return without_letter(fleet.engine, given.lines, given.frames)
+
+    with suppress(AssertionError):
+        wait_until(lambda: not untold(), "what was refused is told of", _PUTTING_AWAY)
+    return {"refused": len(given.lines) + given.frames, "refused_without_letter": untold()}
+
+
 def _summary(
     given: argparse.Namespace,
     publishers: Publishers,
@@ -288,6 +300,7 @@ def _summary(
 ) -> dict[str, Any]:
     # Whatever was killed or frozen: only a Redis that was emptied has lost anything.
     unfounded = reported and not monkey.done["redis emptied"]
+    untold = rest["refused_without_letter"] and not monkey.done["redis emptied"]
     too_few = len(publishers.acknowledged) < given.events or monkey.kills < given.kills
     faults = sum(account.fault_counts.total() for account in accounts.values())
     received = sum(account.received for account in accounts.values())
@@ -306,7 +319,8 @@ def _summary(
         "not_settled": sum(account.not_settled for account in accounts.values()),
         "reported_missing": sum(account.reported_missing for account in accounts.values()),
         "too_few": too_few,
-        "faults": faults + sum(map(bool, (unfounded, too_few, rest["wrong_counts"], rest["left_in_redis"]))),
+        "faults": faults
+        + sum(map(bool, (unfounded, untold, too_few, rest["wrong_counts"], rest["left_in_redis"]))),
         "integrations": {name: account.report() for name, account in accounts.items()},
         **rest,
     }

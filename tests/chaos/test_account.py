@@ -13,6 +13,7 @@ from tests.chaos.account import account_for
 from tests.chaos.whereabouts import Whereabouts, whereabouts_of
 from worker.broker import keys
 from worker.broker.backlog import Backlog
+from worker.broker.frames import FRAME, judge, pack_frame
 from worker.broker.outcomes import Outcomes
 from worker.broker.parking import Parking
 from worker.ledger.engine import open_ledger
@@ -87,12 +88,16 @@ def test_where_an_event_waits(client: redis.Redis, ledger: Engine) -> None:
     append(client, "a", [["bulk"]], urgent=False)
     client.xadd(keys.EVENTS, {"event": json.dumps({"id": "new"})})
     client.xadd(keys.EVENTS, {"event": "no JSON"})
+    client.xadd(keys.EVENTS, {"events": "no JSON\n" + json.dumps({"id": "line"})})
+    framed = judge(b'{"id":"framed","type":"policy.deny","timestamp":"2026-11-27T10:00:00Z"}')
+    client.xadd(keys.EVENTS, {FRAME: pack_frame("default", [framed.event], is_urgent=True)})
+    client.xadd(keys.EVENTS, {FRAME: b"no frame"})
 
     assert whereabouts_of(client, ledger, "a") == {
         "held": "in the urgent lane of its backlog, held by slot 1",
         "open": "in the urgent lane of its backlog, claimed by no slot yet",
         "bulk": "in the bulk lane of its backlog, claimed by no slot yet",
-        "new": "in siem:events, where no router has taken it yet",
+        **dict.fromkeys(("new", "line", "framed"), "in siem:events, where no router has taken it yet"),
     }
 
 

@@ -19,6 +19,7 @@ def test_nothing_is_lost_whatever_is_killed() -> None:
     assert found["reported"] == []
     assert found["events"] >= 1_000
     assert found["shared_chunks"] > 0
+    assert found["refused"] > 0
     assert sum(found["deeds"].values()) >= 3
 
 
@@ -67,4 +68,8 @@ def _given(
 def _faults(found: dict[str, Any]) -> dict[str, Any]:
     """Return what is wrong at a destination, and in Redis."""
     wrong = {name: one["faults"] for name, one in found["integrations"].items() if one["faults"]}
-    return wrong | {name: found[name] for name in ("wrong_counts", "left_in_redis") if found[name]}
+    return wrong | {
+        name: found[name]
+        for name in ("wrong_counts", "left_in_redis", "refused_without_letter")
+        if found[name]
+    }

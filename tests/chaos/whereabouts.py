@@ -13,6 +13,7 @@ from sqlalchemy import Engine, text
 
 from worker.broker import keys
 from worker.broker.chunks import SHARED
+from worker.broker.frames import FRAME, InvalidFrame, read_frame
 from worker.broker.packing import unpack_chunk, unpack_fields
 from worker.broker.unrecordable import Unrecordable
 from worker.model.deliveries import Status
@@ -103,9 +104,14 @@ def _holders(client: redis.Redis, key: str) -> dict[bytes, str]:
 
 def _in_the_ingress(client: redis.Redis) -> Iterable[str]:
     for _, fields in _entries(client, keys.EVENTS):
-        for line in b"\n".join(fields[1::2]).splitlines():
-            with suppress(msgspec.MsgspecError):
-                yield msgspec.json.decode(line, type=_Event).id
+        for name, value in zip(fields[::2], fields[1::2], strict=True):
+            if name == FRAME:
+                with suppress(InvalidFrame):
+                    yield from (event.id for event in read_frame(value, 0)[1])
+                continue
+            for line in value.splitlines():
+                with suppress(msgspec.MsgspecError):
+                    yield msgspec.json.decode(line, type=_Event).id
 
 
 def _entries(client: redis.Redis, key: str) -> Iterator[tuple[bytes, list[bytes]]]:
