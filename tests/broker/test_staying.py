@@ -22,7 +22,7 @@ def stay(client: redis.Redis, backlog: Backlog) -> WorkOrder:
         append(client, "a", [["e1"]])
         batch = claim(backlog, "a").batch
         order = backlog.settle(batch, delivered(batch), stay=True)
-        if order is not None or int(client.hget("siem:state:a", "last_send_ms") or 0) < 25:
+        if order is not None or int(client.hget("siem:state:a", "last_send_ms") or 0) < 200:
             break
     assert order is not None
     return order
@@ -128,7 +128,7 @@ def test_a_destination_that_takes_its_time_may_get_further_slots(
     subscribe(client, "a")
     append(client, "a", [["e1"]])
     batch = claim(backlog, "a").batch
-    client.hincrby("siem:slot:a:1", "since", -100)
-    aged = replace(batch, claimed_ms=batch.claimed_ms - 100)
+    client.hincrby("siem:slot:a:1", "since", -300)
+    aged = replace(batch, claimed_ms=batch.claimed_ms - 300)
 
     assert backlog.settle(aged, delivered(aged), stay=True) is None

@@ -13,7 +13,7 @@ from worker.model.batches import DeliveryAttempt
 from worker.model.deliveries import DeliveryResult, Verdict
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
-from worker.pipeline import staying
+from worker.pipeline import delivery, staying
 from worker.pipeline.delivery import DeliveryWorker, Timeouts
 from worker.pipeline.thread_shares import TenantOrder, ThreadShares
 
@@ -76,27 +76,32 @@ def worker_of(
     return DeliveryWorker(backlog, opened, issue, "splunk_hec", Timeouts(45, 60, 2), may_stay=may_stay)
 
 
-def run(client: redis.Redis, events: int, may_stay: Callable[[], bool] = lambda: True) -> list[list[str]]:
-    """Have a task deliver an event, and then so many more that come while it waits; return its batches."""
+def run(
+    client: redis.Redis, chunks: int, may_stay: Callable[[], bool] = lambda: True, size: int = 1
+) -> list[list[str]]:
+    """Have a task deliver a chunk of that size, and then so many more that come while it waits.
+
+    Returns its batches.
+    """
     sender, orders, needed = Taking(), list[WorkOrder](), list[str]()
 
     def act(number: int) -> None:
-        if number <= events:
-            append(client, "a", [[f"e{number + 1}"]])
+        if number <= chunks:
+            append(client, "a", [[f"e{number + 1}"] * size])
         else:
             needed.append("the thread")
 
     backlog = Trickle(client, act)
     subscribe(client, "a", window=1)
-    append(client, "a", [["e1"]])
+    append(client, "a", [["e1"] * size])
     worker = worker_of(backlog, sender, orders, lambda: may_stay() and not needed)
     for _ in range(100):
         for order in backlog.wake(["a"]):
             worker.deliver(order)
-        if len(sender.batches) > events or not may_stay():
+        if len(sender.batches) > chunks or not may_stay():
             break
-        # This machine was so busy that a batch took 25 ms: nobody stays with a destination that is slow.
-        append(client, "a", [["again"]])
+        # This machine was so busy that a batch took 200 ms: nobody stays with a destination that is slow.
+        append(client, "a", [["again"] * size])
         sender.batches.clear()
         backlog.waits = 0
         needed.clear()
@@ -110,6 +115,31 @@ def run(client: redis.Redis, events: int, may_stay: Callable[[], bool] = lambda:
 def test_what_trickles_in_is_delivered_by_one_order(client: redis.Redis) -> None:
     """The task waits for each event, and issues no order; when it ends, its slot is free."""
     assert [len(batch) for batch in run(client, 5)] == [1] * 6
+
+
+def test_a_task_stays_behind_a_full_batch(client: redis.Redis) -> None:
+    """Whatever its size: what comes next would else need an order through Celery."""
+    assert [len(batch) for batch in run(client, 3, size=300)] == [300] * 4
+
+
+@pytest.mark.parametrize(
+    ("is_free", "longest", "batches"), [(True, 600.0, 3), (False, 600.0, 1), (True, 0.0, 1)]
+)
+def test_a_task_goes_on_longer_while_its_thread_is_not_needed(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, *, is_free: bool, longest: float, batches: int
+) -> None:
+    """Behind its own share of time it issues an order if others need the thread, or might have the work."""
+    monkeypatch.setattr(delivery, "CARRY_ON", 0.0)
+    monkeypatch.setattr(staying, "CARRY_ON_WITH_PLENTY", longest)
+    sender, orders, backlog = Taking(), list[WorkOrder](), Backlog(client, TIMING)
+    subscribe(client, "a", window=1, batch_events=1)
+    append(client, "a", [["e1"], ["e2"], ["e3"]])
+    worker = worker_of(backlog, sender, orders, lambda: is_free and len(sender.batches) < batches)
+
+    for order in backlog.wake(["a"]):
+        worker.deliver(order)
+
+    assert [sender.batches, len(orders)] == [[["e1"], ["e2"], ["e3"]][:batches], batches < 3]
 
 
 def test_a_task_does_not_stay_where_its_thread_is_needed(client: redis.Redis) -> None:

@@ -133,7 +133,7 @@ class DeliveryWorker:
             if following is None or following.stays:
                 continue
             # Retries are counted by the task, so that a batch that follows one needs a task of its own.
-            if retries or time.monotonic() >= until:
+            if retries or (time.monotonic() >= until and not self._staying.goes_on(report.began)):
                 self._go_on(following, self._kind)
                 break
         return report

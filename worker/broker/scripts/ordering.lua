@@ -68,14 +68,15 @@ end
 
 -- Leases a slot that was just freed for the worker that freed it, which will look again within half a second, or as
 -- soon as something comes. To all others it is an order on its way, so that they issue none. Only where nothing
--- stands in the lanes at all: the worker waits for the first entry. A destination that takes its time may need
--- further slots. Should the worker end, the sweeper sees to the slot soon.
+-- stands in the lanes at all: the worker waits for the first entry. Not with a destination that takes its time: while it
+-- waits there, it could serve others. Should the worker end, the sweeper sees to the slot soon.
 -- Takes what order_free_slot has found.  Returns {slot, epoch, 0, 1}, or false.
 local STAY_LEASE_MS = 2 * ON_ITS_WAY_MS
+local STAY_SOON_MS = 200
 
 local function order_to_stay(slot, found)
   if found[1] == '1' or found[2] == 'open' or rests(found[3]) or on_its_way(found[4])
-    or number(found[6], 0) >= SOON_MS or slot > slots_allowed()
+    or number(found[6], 0) >= STAY_SOON_MS or slot > slots_allowed()
     or redis.call('XLEN', KEYS[3]) + redis.call('XLEN', KEYS[4]) > 0 then
     return false
   end
