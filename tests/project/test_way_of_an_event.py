@@ -48,7 +48,7 @@ MOST_MODULES = 61
 MOST_VISITS = 2
 #: But for what is used all along: the attempt and its plan, the names of keys, the connection.
 OFTEN = {
-    "model/batches.py": 6,
+    "model/batches.py": 7,
     # A request of HTTP/1.1 is written, waited for and read by us; libcurl makes the connection alone.
     "transports/curl/http1.py": 7,
     "transports/curl/many.py": 3,

@@ -83,7 +83,7 @@ def test_an_unusual_answer_is_read_whole(transport: HttpTransport | CurlTranspor
         head(b"Content-Length: 11, 11\r\n") + BODY,
         head(b"CONTENT-LENGTH:11\r\n") + BODY,
         head(CHUNKED) + b"b\r\n" + BODY + b"\r\n0\r\n\r\n",
-        head(CHUNKED, b"Content-Length: 5\r\n") + b"B;name=value\r\n" + BODY + b"\r\n0\r\n\r\n",
+        head(CHUNKED) + b"B;name=value\r\n" + BODY + b"\r\n0\r\n\r\n",
         head(CHUNKED, CHUNKED)
         + b"6\r\n"
         + BODY[:6]
@@ -100,6 +100,15 @@ def test_an_unusual_answer_is_read_whole(transport: HttpTransport | CurlTranspor
             assert endpoint.accepted == 1, (len(reply), reply[:60])
 
         assert [reply.body for reply in replies] == [BODY, BODY], (len(reply), reply[:60])
+
+
+def test_an_answer_whose_end_is_said_twice_is_read_whole(transport: HttpTransport | CurlTransport) -> None:
+    """By its chunks (RFC 9112, 6.3). Others may see another end, so it may cost the connection."""
+    reply = head(CHUNKED, b"Content-Length: 5\r\n") + b"b\r\n" + BODY + b"\r\n0\r\n\r\n"
+    with Endpoint(answers(reply)) as endpoint:
+        replies = [transport.post(endpoint.url(), {}, b"x", 10) for _ in range(2)]
+
+    assert [reply.body for reply in replies] == [BODY, BODY]
 
 
 def test_a_head_that_breaks_the_rules_is_read_by_sockets(sockets: HttpTransport) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any
 
 from worker.destinations.splunk_hec.answer import (
@@ -84,6 +85,8 @@ class HecVerdict:
 
 _HTTP_OK = 200
 _SUCCESSES = range(200, 300)
+#: A body that only says that all is well is no longer, in bytes, and has no other members.
+_LONGEST_ACCEPTANCE, _SAYS_NO_MORE = 64, frozenset({"text", "code"})
 _BUSY_STATUSES = frozenset({408, 425, 429})
 _TOO_LARGE = 413
 _TOO_SLOW = frozenset({408, 504})
@@ -158,6 +161,12 @@ _CUT = HecVerdict(
 
 def hec_verdict(status: int, headers: Mapping[str, str], body: bytes, count: int) -> HecVerdict:
     """Judge the reply to a request that carried `count` events."""
+    if (
+        status == _HTTP_OK
+        and len(body) <= _LONGEST_ACCEPTANCE
+        and (accepted := _acceptance(body)) is not None
+    ):
+        return accepted
     if status == _HTTP_OK and not body:
         return _CUT
     if (refusal := certificate_refusal(status, body)) is not None:
@@ -168,6 +177,15 @@ def hec_verdict(status: int, headers: Mapping[str, str], body: bytes, count: int
     known = ack_id is not None and 0 <= ack_id < _ACK_ID_LIMIT
     verdict = _judge(status, headers, answer, words, count)
     return replace(verdict, http_status=status, code=code, ack_id=ack_id if known else None)
+
+
+@lru_cache(maxsize=64)
+def _acceptance(body: bytes) -> HecVerdict | None:
+    """Return the verdict of a 200 that says no more than that all was accepted; None for any other."""
+    answer = answer_fields(body)
+    if whole_number(answer.get("code")) != 0 or answer.keys() - _SAYS_NO_MORE:
+        return None
+    return HecVerdict(HecMeaning.ACCEPTED, http_status=_HTTP_OK, code=0)
 
 
 def _judge(

@@ -35,6 +35,9 @@ _FOLD = re.compile(rb"\r?\n[ \t]+")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 
 
+Fields = tuple[tuple[bytes, bytes], ...]
+
+
 class NotHttp(Exception):
     """What came is no answer of HTTP/1.1, or how it ends cannot be told."""
 
@@ -55,7 +58,8 @@ class CurlResponse:
 class AnswerHead:
     """A head: how its body ends is its `length`, or `is_chunked`, or with neither the connection's end.
 
-    `keeps`: the connection may carry another request behind it. `wish` is its Retry-After as it stands.
+    `keeps`: the connection may carry another request behind it. `wish` is its Retry-After as it stands,
+    `fields` are all of its fields, with their names in lower case.
     """
 
     status: int
@@ -63,6 +67,7 @@ class AnswerHead:
     is_chunked: bool
     keeps: bool
     wish: str
+    fields: Fields = ()
 
     @property
     def is_final(self) -> bool:
@@ -76,7 +81,7 @@ def parse_head(head: bytes) -> AnswerHead:
     found = _START.fullmatch(start.rstrip(b"\r"))
     if found is None or b"\0" in head or len(lines) > _MOST_FIELDS:
         raise NotHttp
-    fields = [_field(line) for line in lines]
+    fields = tuple(_field(line) for line in lines)
     status = int(found[2])
     codings = _members(fields, b"transfer-encoding")
     length = _length(fields)
@@ -84,12 +89,13 @@ def parse_head(head: bytes) -> AnswerHead:
     keeps = b"keep-alive" in options if found[1] == b"0" else b"close" not in options
     wish = next((value for name, value in fields if name == b"retry-after"), b"").decode("latin-1")
     if status < _FIRST_FINAL or status in {_NO_CONTENT, _NOT_MODIFIED}:
-        return AnswerHead(status, 0, is_chunked=False, keeps=keeps, wish=wish)
+        return AnswerHead(status, 0, is_chunked=False, keeps=keeps, wish=wish, fields=fields)
     if codings:
         # Two ways to tell where it ends may be told apart by others than us (RFC 9112, 6.3).
         is_chunked = codings[-1] == b"chunked"
-        return AnswerHead(status, None, is_chunked, keeps and is_chunked and length is None, wish)
-    return AnswerHead(status, length, is_chunked=False, keeps=keeps and length is not None, wish=wish)
+        return AnswerHead(status, None, is_chunked, keeps and is_chunked and length is None, wish, fields)
+    keeps = keeps and length is not None
+    return AnswerHead(status, length, is_chunked=False, keeps=keeps, wish=wish, fields=fields)
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:
@@ -99,14 +105,14 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     return name.strip().lower(), value.strip(b" \t\r")
 
 
-def _members(fields: list[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+def _members(fields: Fields, name: bytes) -> list[bytes]:
     """Return the members of a field that is a list, over all its lines (RFC 9110, 5.6.1)."""
     members = [part.strip().lower() for key, value in fields if key == name for part in value.split(b",")]
     return [member for member in members if member]
 
 
-def _length(fields: list[tuple[bytes, bytes]]) -> int | None:
-    lengths = {value for name, value in fields if name == b"content-length"}
+def _length(fields: Fields) -> int | None:
+    lengths = set(_members(fields, b"content-length"))
     if not lengths:
         return None
     value = lengths.pop()
@@ -185,6 +191,11 @@ class AnswerReader:
         if head is not None and head.length is None and not head.is_chunked:
             self.is_over = True
         return self.is_over
+
+    @property
+    def body(self) -> bytes:
+        """The beginning of the body, as far as it came."""
+        return bytes(self._body)
 
     def answer(self) -> CurlResponse:
         """Return what came; to be asked when it is over."""

@@ -16,7 +16,6 @@ from typing import Any
 
 import pycurl
 
-from worker.model.errors import TransportError
 from worker.transports.budget import BUDGET
 from worker.transports.curl.answer import LONGEST_BODY, CurlResponse
 from worker.transports.curl.connections import Ends, KeptConnections, is_connected, note_certificate
@@ -59,7 +58,6 @@ class Exchange:
         self._kept = kept
         self._opened: list[int] = []
         self._limit = 0.0
-        self._url = ""
         self._headers: Sequence[str] | None = None
         self._waits = False
         self._dials = self._is_set_to_dial = False
@@ -86,12 +84,10 @@ class Exchange:
         seconds: float,
         *,
         dials: bool = False,
-        url: str = "",
     ) -> None:
         """Prepare the next request, which may take that long from dialling to the last byte.
 
-        With `dials`, no connection is good enough that was kept, unless requests share it. A `url` of the
-        same origin stands in for that of the route.
+        With `dials`, no connection is good enough that was kept, unless requests share it.
         """
         self._dials = dials
         self.key = key
@@ -102,9 +98,6 @@ class Exchange:
         self._content = body
         if self._listens:
             self._listen(wanted=False)
-        if url != self._url:
-            self._url = url
-            self.easy.setopt(pycurl.URL, url)
         if headers is not self._headers:
             self._headers = headers
             self.easy.setopt(pycurl.HTTPHEADER, [*self.route.headers, *headers])
@@ -166,10 +159,6 @@ class Exchange:
                 self._kept.learn_exclusive(self.ends)
         status, wish = easy.getinfo(pycurl.RESPONSE_CODE), easy.getinfo(pycurl.RETRY_AFTER)
         return CurlResponse(status, bytes(self._body), float(wish) if wish else None)
-
-    def cut_answer(self, _fault: TransportError) -> CurlResponse | None:
-        """Return what came of an answer before the fault, if that is of use: here it never is."""
-        return None
 
     def look_whether_reached(self) -> None:
         """Find out whether a connection was made; to be asked before libcurl closes it."""

@@ -8,7 +8,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import pycurl
 
@@ -41,8 +41,6 @@ MOST_REFUSALS = 5
 
 class Flight:
     """Requests to one route, at most `connections` of them in flight. Belongs to one thread at a time."""
-
-    make_exchange: ClassVar[type[Exchange]] = Exchange
 
     def __init__(self, route: Route, guard: Guard, connections: int) -> None:
         """Connect when the first request is started."""
@@ -112,18 +110,17 @@ class Flight:
         seconds: float,
         *,
         dials: bool = False,
-        url: str = "",
     ) -> None:
         """Start a request, which lands within so many seconds, by a key of the caller's choice.
 
-        `dials` and `url` are as in `Exchange.load`.
+        `dials` is as in `Exchange.load`.
         """
         if self._no_way is not None:
             self._grounded.append((key, self._no_way))
             return
         idle = self._idle
-        exchange = idle.pop() if idle else self.make_exchange(self._route, self._guard, self._kept)
-        exchange.load(key, headers, body, seconds, dials=dials, url=url)
+        exchange = idle.pop() if idle else Exchange(self._route, self._guard, self._kept)
+        exchange.load(key, headers, body, seconds, dials=dials)
         self._put_on(exchange)
 
     def landed(self, seconds: float) -> list[Landed]:
@@ -257,7 +254,7 @@ class Flight:
         if ending is Ending.CUT_OFF or (isinstance(fault, DeadlinePassed) and exchange.ends is not None):
             self._retire(multi)
         self._lay_by(exchange)
-        return exchange.cut_answer(fault) or fault
+        return fault
 
     def _retire(self, multi: Any, *, is_doubtful: bool = True) -> None:
         """Let no further request go over the connections of this one."""

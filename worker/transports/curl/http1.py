@@ -9,18 +9,17 @@ request at a time, and the next one only when the answer before it was whole.
 import math
 import select
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 import pycurl
 
-from worker.model.errors import ConnectionLost, DeadlinePassed, KeptConnectionLost, TransportError
+from worker.model.errors import ConnectionLost, KeptConnectionLost, TransportError
 from worker.transports.curl.answer import AnswerReader, CurlResponse, NotHttp, small_answer
 from worker.transports.curl.connections import Renewing
 from worker.transports.curl.faults import connection_lost, no_answer, no_answer_in_time, not_final
 from worker.transports.curl.route import Route
-from worker.transports.curl.wire import Wire
+from worker.transports.curl.wire import Wire, WrittenRequest
 from worker.transports.unsent import drop_unsent
 
 _FIRST_FINAL = 200  # of the statuses (RFC 9110, section 15)
@@ -30,22 +29,13 @@ _BOTH = _READS | select.POLLOUT
 
 _NONE: Mapping[int, int] = {}
 
-#: What has become of a request.
 Outcome = CurlResponse | TransportError
-
-
-@dataclass(slots=True)
-class WrittenRequest:
-    """A request as it goes over the wire; `due` is in monotonic seconds, `seconds` what it had in all."""
-
-    key: Any
-    payload: bytes
-    due: float
-    seconds: float
 
 
 class Http1Connection:
     """One connection, at rest or with one request under way."""
+
+    _small_answer = staticmethod(small_answer)
 
     __slots__ = ("_is_used", "_reader", "_route", "_unsent", "is_trusted", "renewing", "request", "wire")
 
@@ -106,12 +96,22 @@ class Http1Connection:
             return self._lost(error.errno or 0, "")
         except pycurl.error as error:
             return self._lost(0, str(error.args[-1]))
-        if self._reader is None and self._unsent is None and (answer := small_answer(received)) is not None:
+        if (
+            self._reader is None
+            and self._unsent is None
+            and (answer := self._small_answer(received)) is not None
+        ):
             self._is_used = True
             return answer
         return self._read(received)
 
-    def expire(self) -> DeadlinePassed:
+    @property
+    def sent(self) -> int:
+        """How many bytes of the request were handed over to our own system."""
+        size = len(self.request.payload) if self.request is not None else 0
+        return size - len(self._unsent or b"")
+
+    def expire(self) -> Outcome:
         """End the request, whose time is over: a peer that has not taken all of it gets no more of it."""
         assert self.request is not None  # noqa: S101 - its time is over
         self.is_trusted = False
@@ -134,11 +134,15 @@ class Http1Connection:
             return None
         self.is_trusted &= reader.keeps and self._unsent is None
         self._is_used = True
-        answer = reader.answer()
+        answer = self._answer(reader)
         if answer.status >= _FIRST_FINAL:
             return answer
         self.is_trusted = False
         return not_final(self._route.peer, answer.status)
+
+    def _answer(self, reader: AnswerReader) -> CurlResponse:
+        """Return the answer, which is over."""
+        return reader.answer()
 
     def _lost(self, number: int, words: str) -> TransportError:
         self.is_trusted = False
@@ -189,6 +193,10 @@ class Http1Connections:
     def take(self) -> Http1Connection | None:
         """Return the one that came to rest last, or None; it counts as under way."""
         return self._resting.pop() if self._resting else None
+
+    def busy(self) -> Http1Connection | None:
+        """Return one that has a request under way, or None."""
+        return next((one for one in self._all.values() if one.request is not None), None)
 
     def start(self, connection: Http1Connection, request: WrittenRequest) -> None:
         """Have the request sent by the next `look`, over a connection that was taken or added."""

@@ -8,7 +8,7 @@ import select
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 import pycurl
 
@@ -18,9 +18,9 @@ from worker.transports.curl.answer import CurlResponse
 from worker.transports.curl.connections import KeptConnections, Renewing, note_certificate
 from worker.transports.curl.exchange import Exchange
 from worker.transports.curl.flight import Flight, Landed
-from worker.transports.curl.http1 import Http1Connection, Http1Connections, WrittenRequest
+from worker.transports.curl.http1 import Http1Connection, Http1Connections
 from worker.transports.curl.route import Route
-from worker.transports.curl.wire import PlainWire, TlsWire
+from worker.transports.curl.wire import PlainWire, TlsWire, WrittenRequest
 from worker.transports.dialer import failure
 from worker.transports.guard import Guard
 from worker.transports.shortages import shortage
@@ -42,6 +42,8 @@ class Dial(Exchange):
 
 class ManyFlight(Flight):
     """Requests to one route, at most `connections` of them in flight. Belongs to one thread at a time."""
+
+    make_connection: ClassVar[type[Http1Connection]] = Http1Connection
 
     def __init__(self, route: Route, guard: Guard, connections: int) -> None:
         """Connect when the first request is started."""
@@ -80,18 +82,22 @@ class ManyFlight(Flight):
         seconds: float,
         *,
         dials: bool = False,
-        url: str = "",
     ) -> None:
         """As `Flight.start`."""
         if self._no_way is not None or self._route.dialect.is_shared is not False:
-            super().start(key, headers, body, seconds, dials=dials, url=url)
+            super().start(key, headers, body, seconds, dials=dials)
             return
         if not self._is_http1:
             self._change_over()
-        now = monotonic()
+        self._send(self._written(key, headers, body, seconds), seconds, dials=dials)
+
+    def _written(self, key: Any, headers: Sequence[str], body: bytes, seconds: float) -> WrittenRequest:
         lines = "\r\n".join((*headers, f"Content-Length: {len(body)}", "", "")).encode("latin-1")
-        request = WrittenRequest(key, b"".join((self._route.head, lines, body)), now + seconds, seconds)
-        if not dials and (connection := self._fit(seconds, now)) is not None:
+        payload = b"".join((self._route.head, lines, body))
+        return WrittenRequest(key, payload, monotonic() + seconds, seconds)
+
+    def _send(self, request: WrittenRequest, seconds: float, *, dials: bool) -> None:
+        if not dials and (connection := self._fit(seconds, monotonic())) is not None:
             self._http1.start(connection, request)
         else:
             self._dial(request)
@@ -144,7 +150,7 @@ class ManyFlight(Flight):
             self._http1.close_resting(1)
         dial = self._dials.pop() if self._dials else Dial(self._route, self._guard, self._kept)
         dial.request = request
-        dial.load(request.key, (), b"", max(0.001, request.due - monotonic()))
+        dial.load(request.key, (), b"", max(0.001, min(request.due - monotonic(), request.seconds)))
         dial.seconds, dial.length = request.seconds, len(request.payload)
         self._put_on(dial)
 
@@ -184,9 +190,9 @@ class ManyFlight(Flight):
         renewing = Renewing(self._lifetime(dial.ends[0]))
         if self._route.encrypts:
             note_certificate(dial.easy, self._guard)
-            connection = Http1Connection(self._route, TlsWire(dial.easy, multi), renewing)
+            connection = self.make_connection(self._route, TlsWire(dial.easy, multi), renewing)
         else:
-            connection = Http1Connection(self._route, PlainWire(dial.easy, multi), renewing)
+            connection = self.make_connection(self._route, PlainWire(dial.easy, multi), renewing)
             self._lay_by(dial)
         self._http1.add(connection)
         return connection

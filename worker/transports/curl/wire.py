@@ -7,6 +7,7 @@ or TCP.
 
 import os
 import socket
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pycurl
@@ -17,6 +18,16 @@ from worker.transports.curl.answer import LONGEST_BODY, LONGEST_HEAD
 _PIECE = 65_536
 #: An answer is over by then, whatever it is: as much is read at once, so that others get their turn.
 _MOST = LONGEST_BODY + LONGEST_HEAD
+
+
+@dataclass(slots=True)
+class WrittenRequest:
+    """A request as it goes over the wire; `due` is in monotonic seconds, `seconds` what it had in all."""
+
+    key: Any
+    payload: bytes
+    due: float
+    seconds: float
 
 
 class Wire(Protocol):
