@@ -20,6 +20,7 @@ from worker.broker.packing import unpack_chunk
 from worker.broker.parking import Parking
 from worker.broker.redis_stats import RedisStats
 from worker.broker.shared_chunks import ChunkFindings, ChunkSweep
+from worker.model.events import QueuedEvent
 from worker.model.parking import BacklogRoom, Cap
 
 ABC = ("a", "b", "c")
@@ -95,6 +96,60 @@ def test_one_that_is_small_or_wanted_by_one_stands_in_the_backlog(
     assert counts_of(client) == {}
     assert not references_of(client, LANES)
     assert [client.xlen(lane) for lane in LANES] == [3, 0, 2, 0, 2, 0]
+
+
+def large(client: redis.Redis, names: str, among: tuple[str, ...] = ("a",)) -> list[QueuedEvent]:
+    """Hand over a chunk of events that are too large for a script."""
+    events = [QueuedEvent(name, "policy.deny", 1, 2, name.encode() * 40_000) for name in names]
+    entry: Any = client.xadd(keys.EVENTS, {"event": b"{}"})
+    ingress = Ingress(client, "router", 30)
+    ingress.read(1, 1)
+    assert ingress.hand_over(RoutingResult([RoutedChunk(among, urgent=True, events=events)], done=[entry]))
+    return events
+
+
+@pytest.mark.parametrize("among", [("a",), ABC])
+def test_many_bytes_go_past_the_scripts(
+    client: redis.Redis, backlog: Backlog, among: tuple[str, ...]
+) -> None:
+    """For one integration, too, they stand under a key of their own; every claim has them whole."""
+    share(client, "e1", among=among)
+    events = large(client, "xy", among)
+    assert max(counts_of(client).values()) == len(among)
+    assert is_exact(client)
+
+    first = claim(backlog, "a").batch
+    assert [(one.id, one.raw) for one in first.events[1:]] == [(one.id, one.raw) for one in events]
+    backlog.settle(first, failed(first, delivered_places=(0,)))
+    client.hset(keys.slot_prefix("a") + "1", "due", 0)
+    found = backlog.claim(first.order)
+    assert isinstance(found, Claim)
+    assert [one.raw for one in found.batch.events[1:]] == [one.raw for one in events]
+    backlog.settle(found.batch, delivered(found.batch))
+
+    assert set(counts_of(client).values()) == ({len(among) - 1} if len(among) > 1 else set())
+    assert is_exact(client)
+    assert depth_is_nothing(client, "a")
+
+
+@pytest.mark.parametrize("damage", ["missing", "another type", "other bytes"])
+def test_many_bytes_that_are_damaged_are_dead_letters(
+    client: redis.Redis, backlog: Backlog, damage: str
+) -> None:
+    """What a claim finds no events for, or others, ends as letters; what else it has goes on."""
+    large(client, "xy")
+    name = keys.chunk(the_chunk(client))
+    if damage == "other bytes":
+        client.setrange(name, 200, b"?")
+    else:
+        client.delete(name)
+    if damage == "another type":
+        client.hset(name, "x", 1)
+    share(client, "e1", among=("a",))
+
+    assert ids(claim(backlog, "a").batch) == ["e1"]
+    assert sum(len(one.events) for one in letters(client)) == 2
+    assert not client.hexists(keys.CHUNKS, name.removeprefix(keys.CHUNK_PREFIX))
 
 
 def test_a_retry_and_a_lost_batch_keep_them(client: redis.Redis, backlog: Backlog) -> None:

@@ -12,9 +12,9 @@ import redis
 from sqlalchemy import Engine, text
 
 from worker.broker import keys
-from worker.broker.chunks import SHARED
 from worker.broker.frames import FRAME, InvalidFrame, read_frame
 from worker.broker.packing import unpack_chunk, unpack_fields
+from worker.broker.shared_chunks import SHARED
 from worker.broker.unrecordable import Unrecordable
 from worker.model.deliveries import Status
 from worker.model.parking import ParkedChunk

@@ -60,8 +60,8 @@ MOST = {
     "publish": Cost(3, 405, 1),
     # Reading, handing over and waking, for many frames at once. The events come once and go once.
     "route": Cost(10, 405, 405),
-    # Claim and settle, with what their scripts do; the events come once, their outcomes go.
-    "deliver": Cost(54, 55, 400),
+    # Claim and settle, with what their scripts do; the events come once, past these, and their outcomes go.
+    "deliver": Cost(60, 55, 400),
     # Up to 64 batches are read, recorded and finished at once, by a dozen statements.
     "record": Cost(1.5, 1, 54, 0.6),
 }

@@ -20,6 +20,7 @@ from worker.broker.identity import process_identity
 from worker.broker.packing import pack_dead, pack_outcomes, whole
 from worker.broker.redis_stats import opened_by, why_not_sending
 from worker.broker.round_trips import Call, run_script
+from worker.broker.shared_chunks import fetch_events
 from worker.broker.staying import claim_when_it_comes
 from worker.broker.sweep import Reissued, Reissuing
 from worker.broker.waking import Wakes
@@ -126,6 +127,7 @@ class Backlog:
         further: WorkOrder | None = None
         while reply[0] == b"batch":
             further = _further(order, reply[8]) or further
+            fetch_events(self._client, [*reply[6], *reply[7]])
             claimed = Claimed.of(order, reply)
             if claimed.unreadable:
                 self._set_aside(claimed)

@@ -15,6 +15,7 @@ import msgspec
 from worker.broker import keys
 from worker.broker.chunk_traces import TRACES
 from worker.broker.packing import checksum, unpack_chunk
+from worker.broker.shared_chunks import SHARED
 from worker.model.batches import SETTLED
 from worker.model.deliveries import Cause, DeadLetter, EventTrace, Failure, Outcome, Status
 from worker.model.errors import SiemError
@@ -23,8 +24,6 @@ from worker.model.failures import FailureCode
 from worker.model.untrusted_json import DAMAGED
 from worker.model.untrusted_text import number_in
 
-#: Stands in the place of `events` where the events are under a key of their own.
-SHARED = b"shared"
 #: No chunk was ever made of more events.
 MOST_EVENTS = 10_000
 #: The largest number that a column holds.

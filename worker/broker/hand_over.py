@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from worker.broker import keys
 from worker.broker.chunk_traces import TRACES
-from worker.broker.chunks import SHARED
 from worker.broker.connection import send_command
 from worker.broker.formats import Format, KnownFormats
 from worker.broker.packing import checksum, pack_chunk, pack_dead
-from worker.broker.shared_chunks import is_shared, new_chunk_id
+from worker.broker.shared_chunks import SHARED, is_shared, new_chunk_id
 from worker.broker.volumes import Volume, count_volumes
 from worker.model.deliveries import DeadLetter
 from worker.model.events import QueuedEvent
@@ -82,9 +81,9 @@ class RoutingResult:
 
 
 def may_share(formats: KnownFormats, routed_chunks: Iterable[RoutedChunk]) -> bool:
-    """Whether any of these chunks may be written once for several integrations."""
-    has_several = any(len(one.integration_ids) > 1 for one in routed_chunks)
-    return has_several and formats.has(Format.SHARED_CHUNKS)
+    """Whether any of these chunks may be written under a key of its own."""
+    is_any = any(is_shared(one.size, len(one.integration_ids)) for one in routed_chunks)
+    return is_any and formats.has(Format.SHARED_CHUNKS)
 
 
 def fill(pipeline: "redis.client.Pipeline", routing_result: RoutingResult, *, share: bool = False) -> None:

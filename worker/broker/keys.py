@@ -11,8 +11,8 @@
 |                              |        | `crc` (CRC-32 of these bytes); if any of the events is traced, |
 |                              |        | `traces` (`worker.broker.chunk_traces`); in the place of       |
 |                              |        | `events`, `shared`: the id of the next                         |
-| `siem:chunk:<chunk>`         | string | events (packed) that several integrations want, once           |
-|                              |        | (`worker.broker.shared_chunks`)                                |
+| `siem:chunk:<chunk>`         | string | events (packed) that several integrations want, once, or that  |
+|                              |        | are many (`worker.broker.shared_chunks`)                       |
 | `siem:chunks`                | hash   | id of such a chunk → how many entries of backlogs refer to it  |
 | `siem:state:<id>`            | hash   | limits and counts of one integration: `slots`, `batch_events`, |
 |                              |        | `batch_bytes`, `revision` (of its document here), `held` (1:   |

@@ -30,14 +30,17 @@ local function packed_length(entry)
   return type(found) == 'number' and found or 0
 end
 
--- Puts the events into entries that refer to them. Where they are not there, the reference stays, and says so.
+-- Puts the events into entries that refer to them, unless they are many: who asks reads these without a script,
+-- which would copy them. Where they are not there, the reference stays, and says so.
 -- Returns how many referred to some.
+local LARGE = 65536
+
 local function resolve(entries)
   local shared = 0
   for _, entry in ipairs(entries) do
     if reference(entry) then
       shared = shared + 1
-      local packed = packed_events(entry)
+      local packed = packed_length(entry) < LARGE and packed_events(entry)
       if packed then
         entry[2][5], entry[2][6] = 'events', packed
       end
