@@ -79,7 +79,7 @@ class EventPublisher:
 
     def publish_judged(self, events: list[JudgedEvent]) -> list[Receipt]:
         """Publish events that were judged, in one round trip; return one receipt for each."""
-        return [_receipt(answer) for answer in self._publish(events)]
+        return _receipts(self._publish(events))
 
     def close(self) -> None:
         """Close the connection."""
@@ -96,12 +96,10 @@ class EventPublisher:
         self.close()
 
     def _send(self, window: list[JudgedEvent | InvalidEvent]) -> Iterator[Receipt]:
-        answers = iter(self._publish([one for one in window if not isinstance(one, InvalidEvent)]))
+        answers = self._publish([one for one in window if not isinstance(one, InvalidEvent)])
+        receipts = iter(_receipts(answers))
         for one in window:
-            if isinstance(one, InvalidEvent):
-                yield Receipt(None, one)
-            else:
-                yield _receipt(next(answers))
+            yield Receipt(None, one) if isinstance(one, InvalidEvent) else next(receipts)
 
     def _publish(self, events: list[JudgedEvent]) -> list[bytes | Exception]:
         if self._tracing is None or not events:
@@ -130,7 +128,7 @@ class EventPublisher:
 
 def _judged(event: Mapping[str, Any] | bytes) -> JudgedEvent | InvalidEvent:
     try:
-        return judge(event_bytes(event))
+        return judge(event if isinstance(event, bytes) else event_bytes(event))
     except InvalidEvent as error:
         return error
 
@@ -148,6 +146,12 @@ def event_bytes(event: Mapping[str, Any] | bytes) -> bytes:
         return msgspec.json.encode(dict(event))
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidEvent("event", f"cannot be written as JSON ({error})", "give plain values") from None
+
+
+def _receipts(answers: list[bytes | Exception]) -> list[Receipt]:
+    """Return a receipt for each answer; events that share one share it, too."""
+    made = {answer: _receipt(answer) for answer in set(answers)}
+    return [made[answer] for answer in answers]
 
 
 def _receipt(answer: bytes | Exception) -> Receipt:

@@ -117,7 +117,7 @@ def test_groups_keep_the_order_of_each_tenant_and_lane(
 ) -> None:
     """Every event is in one group, of its tenant and lane, within the limits; what is not whole is alone."""
     events = [
-        judged(str(at), kind, tenant, padding)._replace(is_whole=whole)
+        msgspec.structs.replace(judged(str(at), kind, tenant, padding), is_whole=whole)
         for at, (tenant, kind, padding, whole) in enumerate(wanted)
     ]
     found = list(entry_groups(events))

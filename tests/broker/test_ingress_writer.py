@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -86,7 +87,7 @@ def test_one_event_and_what_is_to_be_repaired_need_no_frame(
     """The latter holds back none of those behind it, and overtakes none of those before."""
     add_judged(client, formats, [judged("e1")])
     whole = [judged(f"e{at}") for at in range(5)]
-    add_judged(client, formats, [*whole[:2], whole[2]._replace(is_whole=False), *whole[3:]])
+    add_judged(client, formats, [*whole[:2], msgspec.structs.replace(whole[2], is_whole=False), *whole[3:]])
 
     assert [names for *_, names in entries(client)] == [[], ["e0", "e1"], [], ["e3", "e4"]]
 

@@ -1,6 +1,6 @@
 """Adds events to `siem:events`: the one door for publishers and for the API."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import redis
@@ -62,13 +62,11 @@ def _add(
     The commands are written by hand: packing them with redis-py costs the publisher four times as much.
     """
     pool: Any = client.connection_pool
-    command = _traced_command(traceparent) if traceparent else _XADD
+    commands = b"".join(_commands(payloads, traceparent))
     with broker_errors():
         connection = pool.get_connection()
         try:
-            connection.send_packed_command(
-                [command % (len(field), field, len(raw), raw) for field, raw in payloads]
-            )
+            connection.send_packed_command([commands])
             answers = [_answer(connection) for _ in payloads]
             _await_replica(client, connection, answers)
         except BaseException:
@@ -80,21 +78,24 @@ def _add(
             pool.release(connection)
 
 
-#: `XADD siem:events * <field> <value>` as RESP.
-_XADD = (
-    b"*5\r\n$4\r\nXADD\r\n$%d\r\n%s\r\n$1\r\n*\r\n"
-    % (
-        len(keys.EVENTS),
-        keys.EVENTS.encode(),
-    )
-    + b"$%d\r\n%s\r\n$%d\r\n%s\r\n"
+#: `XADD siem:events * <field> <value>` as RESP: what stands before the value, and behind it.
+_XADD = b"*%%d\r\n$4\r\nXADD\r\n$%d\r\n%s\r\n$1\r\n*\r\n$%%d\r\n%%s\r\n$%%d\r\n" % (
+    len(keys.EVENTS),
+    keys.EVENTS.encode(),
 )
+_END = b"\r\n"
+#: Its words, and those with `traceparent` behind the value.
+_WORDS, _TRACED_WORDS = 5, 7
 
 
-def _traced_command(traceparent: bytes) -> bytes:
-    """Return the same command with the field `traceparent` behind the event."""
+def _commands(payloads: Sequence[tuple[bytes, bytes]], traceparent: bytes) -> Iterator[bytes]:
+    """Yield the parts of all commands, none of them copied: a value may be half a megabyte."""
     pair = [b"$%d\r\n%s\r\n" % (len(word), word) for word in (TRACEPARENT, traceparent)]
-    return _XADD.replace(b"*5", b"*7", 1) + b"".join(pair)
+    words, end = (_TRACED_WORDS, _END + b"".join(pair)) if traceparent else (_WORDS, _END)
+    for field, value in payloads:
+        yield _XADD % (words, len(field), field, len(value))
+        yield value
+        yield end
 
 
 def _answer(connection: Any) -> bytes | Exception:

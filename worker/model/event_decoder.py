@@ -20,6 +20,7 @@ from worker.model.untrusted_json import (
     repaired,
     repeated_name,
 )
+from worker.model.usual_events import usual_event
 
 #: How deep an event may be nested. Readers differ in what they bear; all of them bear this.
 MAX_DEPTH = 500
@@ -77,10 +78,21 @@ def accept_event(raw: bytes) -> AcceptedEvent:
     These are the same bytes, unless they hold what common readers of JSON do not take. Raises InvalidEvent,
     which names the field, what is wrong with it and what would be right.
     """
+    if len(raw) > 2 * MAX_DEPTH:  # what is shorter cannot be deeper
+        _check_size(raw)
+    usual = usual_event(raw)
+    return (usual, raw) if usual is not None else judge_event(raw)
+
+
+def _check_size(raw: bytes) -> None:
     if len(raw) > MAX_EVENT_BYTES:
         raise InvalidEvent(refusals.WHOLE, f"is {len(raw)} bytes long", refusals.WHOLE_HINT)
-    if len(raw) > 2 * MAX_DEPTH and is_deeper(raw, MAX_DEPTH):  # what is shorter cannot be deeper
+    if is_deeper(raw, MAX_DEPTH):
         raise InvalidEvent(refusals.WHOLE, "is nested too deeply", f"nest at most {MAX_DEPTH} levels")
+
+
+def judge_event(raw: bytes) -> AcceptedEvent:
+    """Judge an event of a size that may be, as `accept_event` does. Raises InvalidEvent."""
     try:
         # msgspec does not look into the strings of fields that it skips.
         raw.isascii() or raw.decode()

@@ -81,7 +81,8 @@ DEFAULT_TENANT = "default"
 MAX_EVENT_BYTES = 256 * 1024
 
 
-_MILLISECOND = dt.timedelta(milliseconds=1)
+#: In seconds.
+_DAY = 86_400
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False):
@@ -92,18 +93,23 @@ class Policy(msgspec.Struct, frozen=True, gc=False):
     version: str | int | float | None = None
 
 
+#: What names an event, or a tenant.
+IdText = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
 class EventHead(msgspec.Struct, frozen=True, gc=False):
     """What every step needs to know of an event."""
 
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    id: IdText
     type: EventTypeName
     timestamp: Annotated[dt.datetime, msgspec.Meta(tz=True)]
-    tenant_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] = DEFAULT_TENANT
+    tenant_id: IdText = DEFAULT_TENANT
 
     @property
     def time_ms(self) -> int:
         """When it happened, in milliseconds since 1970 UTC."""
-        return (self.timestamp - EPOCH) // _MILLISECOND
+        since = self.timestamp - EPOCH
+        return (since.days * _DAY + since.seconds) * 1000 + since.microseconds // 1000
 
 
 class GovernanceEvent(EventHead, frozen=True, gc=False):
