@@ -17,6 +17,7 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from worker.broker import keys
+from worker.broker.connection_pool import client_of
 from worker.broker.redis_errors import broker_unavailable
 from worker.broker.round_trips import Call, ask, call_of
 from worker.model.errors import BrokerUnavailable, InvalidSetting
@@ -101,7 +102,7 @@ def _client(url: str, address: SentinelAddress | None) -> redis.Redis:
     if address is not None:
         return _master(address)
     try:
-        return redis.Redis.from_url(url, **_options())
+        return client_of(url, **_options())
     except ValueError:
         # What it says may repeat the password.
         raise InvalidSetting(

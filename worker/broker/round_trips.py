@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
+from worker.broker.connection_pool import LeanConnection
+
 if TYPE_CHECKING:
     import redis
     from redis.commands.core import Script
@@ -25,6 +27,8 @@ def ask(client: "redis.Redis", *commands: Sequence[Any]) -> list[Any]:
     pool: Any = client.connection_pool
     connection = pool.get_connection()
     try:
+        if isinstance(connection, LeanConnection):
+            return connection.exchange(commands)
         connection.send_packed_command(connection.pack_commands(commands))
         return [_reply(connection) for _ in commands]
     except BaseException:
