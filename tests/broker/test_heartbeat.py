@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.broker.counting import round_trips
 from tests.destinations.senders import GUARD
 from tests.embedded_servers import RunningServer
 from tests.fleet import wait_until
@@ -244,3 +245,15 @@ def test_connections_are_reported_while_they_stand(client: redis.Redis) -> None:
             wait_until(lambda: held("worker-syslog_cef") == 1, "one has ended")
             second.close()
     sign.stop()
+
+
+def test_a_heartbeat_costs_two_round_trips(client: redis.Redis) -> None:
+    """It asks for the time of Redis, then writes all its keys: every process does so every two seconds."""
+    sign = Heartbeat(client, "router", "worker-webhook", "worker-splunk_hec")
+    sign._beat()  # noqa: SLF001 - the first one learns the number of its connection
+
+    with round_trips() as count:
+        sign._beat()  # noqa: SLF001 - as its thread does
+
+    assert count() == 2
+    assert roles_alive(client) == {"router", "worker-webhook", "worker-splunk_hec"}

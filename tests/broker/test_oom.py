@@ -129,3 +129,17 @@ def test_what_rests_in_the_ledger_stays_there(client: redis.Redis) -> None:
     assert client.hgetall(keys.state_key("a")) == before
     assert client.xlen(keys.urgent("a")) == 0
     assert parking.unpark(BacklogRoom(4, 1000, ()), page)
+
+
+def test_who_frees_memory_keeps_its_turn_and_its_heartbeat(client: redis.Redis) -> None:
+    """Both are small: without them nobody would, or nobody would know of it."""
+    sign, turn = Heartbeat(client, "router"), LeaderLock(client, keys.AHEAD_LOCK, 5, when_full=True)
+    kept = LeaderLock(client, keys.REPLAYER_LOCK, 5)
+    assert kept.is_mine()
+    with full(client):
+        sign._beat()  # noqa: SLF001 - as its thread does
+        assert turn.is_mine()
+        assert turn.is_mine()
+        assert kept.is_mine()
+
+    assert roles_alive(client) == {"router"}

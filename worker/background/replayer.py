@@ -108,7 +108,8 @@ class Replayer:
         running = self._ledger.running()
         self._pace.forget_all_but(running)
         self._order.forget_all_but(running)
-        for replay in self._next_round([one for one in running if self._pace.wait(one) == 0]):
+        due = [one for one in running if self._pace.wait(one) == 0]
+        for replay in self._next_round(due) if due else ():
             self._order.had_turn(replay)
             self._go_on(replay.id)
         return min([IDLE, *map(self._pace.wait, running)])

@@ -19,7 +19,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from worker.broker import keys
 from worker.broker.connection_pool import client_of
 from worker.broker.redis_errors import broker_unavailable
-from worker.broker.round_trips import Call, ask, call_of
+from worker.broker.round_trips import Call, ask, ask_one, call_of
 from worker.model.errors import BrokerUnavailable, InvalidSetting
 from worker.model.outages import OutageCause
 from worker.model.redis_address import SentinelAddress, sentinel_address
@@ -196,7 +196,7 @@ def require_usable(error: Exception) -> None:
 def check_answers(client: redis.Redis) -> None:
     """Raise BrokerUnavailable if Redis does not answer this client."""
     with broker_errors():
-        client.ping()
+        ask_one(client, "PING")
 
 
 def _no_master(error: MasterNotFoundError) -> str:

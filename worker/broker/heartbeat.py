@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import redis
 from msgspec.structs import replace
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from worker import __version__
 from worker.broker import formats, keys
@@ -37,6 +37,7 @@ from worker.broker.fleet import (
 )
 from worker.broker.identity import ProcessIdentity, process_identity
 from worker.broker.oom import ask_when_full
+from worker.broker.round_trips import ask_by
 from worker.integrations import destination_types
 from worker.model.clocks import TELLING_SKEW
 from worker.model.errors import BrokerUnavailable
@@ -86,6 +87,7 @@ class Heartbeat:
         self._facts = dict(facts or {})
         self._present = present
         self._connection: redis.Redis | None = None
+        self._number = 0
         identity = str(process_identity())
         self._alive = [keys.alive(role, identity) for role in roles]
         self._process = keys.process(identity)
@@ -137,22 +139,24 @@ class Heartbeat:
 
     def _beat(self) -> None:
         if self._connection is None:
-            self._connection = self._client.client()  # type: ignore[no-untyped-call]  # so is redis-py
+            made: redis.Redis = self._client.client()  # type: ignore[no-untyped-call]  # so is redis-py
+            self._connection, self._number = made, _number_of(made)
         client = self._connection
         now_ms, text = self._read_clocks(client)
         self._report = replace(
             self._report,
-            connection=_number_of(client),
+            connection=self._number,
             since_ms=self._report.since_ms if self._is_unbroken(now_ms) else now_ms,
             facts={**self._facts, **process_facts(), **self._present()},
         )
         self._last_ms = now_ms
-        # A process lives although Redis is full.
         report = msgspec.json.encode(self._report)
-        ask_when_full(client, "SET", self._process, report, "EX", REMEMBERED)
-        for key in self._alive:
-            if not self._stopping.is_set():
-                ask_when_full(client, "SET", key, text, "EX", LASTS)
+        alive = () if self._stopping.is_set() else self._alive
+        _write(
+            client,
+            ("SET", self._process, report, "EX", REMEMBERED),
+            *(("SET", key, text, "EX", LASTS) for key in alive),
+        )
 
     def _is_unbroken(self, now_ms: int) -> bool:
         """Whether it follows the last heartbeat as it should; by the clock of Redis, which no pause stops."""
@@ -179,6 +183,15 @@ def _number_of(client: redis.Redis) -> int:
         return int(send_command(client, "CLIENT ID"))
     except ResponseError:
         return 0
+
+
+def _write(client: redis.Redis, *commands: tuple[Any, ...]) -> None:
+    """Send all in one round trip, by the client's own connection."""
+    for command, reply in zip(commands, ask_by(client.connection, commands), strict=True):
+        if isinstance(reply, OutOfMemoryError):
+            ask_when_full(client, *command)  # a process lives although Redis is full
+        elif isinstance(reply, Exception):
+            raise reply
 
 
 def roles_alive(client: redis.Redis) -> set[str]:

@@ -20,8 +20,9 @@ from typing import Any
 import redis
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors, send_command
-from worker.broker.oom import ask_when_full
+from worker.broker.connection import broker_errors, script_text
+from worker.broker.oom import ALLOW_OOM, ask_when_full
+from worker.broker.round_trips import run_script
 from worker.model.errors import BrokerUnavailable, WrongLedger
 from worker.model.redis_checks import CheckStatus, judge_claim
 
@@ -45,10 +46,11 @@ class LedgerClaim:
             if time.monotonic() < self._trusted_until:
                 return
             self._trusted_until = 0.0
-            with broker_errors():
-                # A recorder frees memory: it must be able to begin in a full Redis.
-                ask_when_full(self._client, "SET", keys.LEDGER, self._ledger_id, "NX")
-            check_claim(self._client, self._ledger_id)
+            if claim_holder(self._client) != self._ledger_id:
+                with broker_errors():
+                    # A recorder frees memory: it must be able to begin in a full Redis.
+                    ask_when_full(self._client, "SET", keys.LEDGER, self._ledger_id, "NX")
+                check_claim(self._client, self._ledger_id)
             self._trusted_until = time.monotonic() + TRUSTED
 
 
@@ -93,12 +95,13 @@ class LeaderLock:
         """
         self._client = client
         self._claim = claim
-        self._ask = ask_when_full if when_full else send_command
+        self._script = client.register_script((ALLOW_OOM if when_full else "") + script_text("turn"))
         self._key = key
         # A thread that competes must not change the name under which another one has just taken the lock.
         self._asking = threading.Lock()
         #: Of the turn that was taken, or tried to be, last.
         self.name = uuid.uuid4().hex
+        self._next_name = uuid.uuid4().hex
         self._expires_ms = max(1, round(seconds * 1000))
 
     def is_mine(self) -> bool:
@@ -106,10 +109,11 @@ class LeaderLock:
         if self._claim is not None:
             self._claim.require()
         with self._asking, broker_errors():
-            if self._client.get(self._key) == self.name.encode():
-                return bool(self._client.pexpire(self._key, self._expires_ms))
-            self.name = uuid.uuid4().hex
-            return bool(self._ask(self._client, "SET", self._key, self.name, "NX", "PX", self._expires_ms))
+            words = self.name, self._next_name, self._expires_ms
+            held: bytes | None = run_script(self._client, self._script, ((self._key,), words))
+            if held != self.name.encode():
+                self.name, self._next_name = self._next_name, uuid.uuid4().hex
+            return held is not None
 
     def pass_on(self) -> None:
         """Let the next one have it at once."""

@@ -27,6 +27,22 @@ def ask(client: "redis.Redis", *commands: Sequence[Any]) -> list[Any]:
     pool: Any = client.connection_pool
     connection = pool.get_connection()
     try:
+        return ask_by(connection, commands)
+    finally:
+        pool.release(connection)
+
+
+def ask_one(client: "redis.Redis", *command: Any) -> Any:
+    """Send one command; return its reply as Redis sends it. Raises what redis-py raises."""
+    [reply] = ask(client, command)
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
+
+
+def ask_by(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    """Do as `ask` does, by this connection of redis-py."""
+    try:
         if isinstance(connection, LeanConnection):
             return connection.exchange(commands)
         connection.send_packed_command(connection.pack_commands(commands))
@@ -34,8 +50,6 @@ def ask(client: "redis.Redis", *commands: Sequence[Any]) -> list[Any]:
     except BaseException:
         connection.disconnect()  # an answer that was not read must not be taken for a later one
         raise
-    finally:
-        pool.release(connection)
 
 
 def call_of(script: "Script", call: Call) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ import redis
 from redis.exceptions import ResponseError
 
 from worker.broker.connection import broker_errors, send_command, single_script
-from worker.broker.round_trips import ask
+from worker.broker.round_trips import ask, ask_one
 from worker.model.log_events import STREAM_ENTRIES_STRANDED
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class GroupReader:
 
     def _send(self, command: list[Any]) -> Any:
         if self._beside is None:
-            return send_command(self._client, *command)
+            return ask_one(self._client, *command)
         # MGET takes what is of another type for nothing.
         reply, noted = ask(self._client, command, ("MGET", self._beside))
         for one in (reply, noted):
