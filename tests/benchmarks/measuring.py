@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections import defaultdict
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,18 @@ def tree_cpu_seconds(pid: int) -> float:
         ticks += sum(map(int, stats[one][11:15]))
         wanted += below[one]
     return ticks / _TICKS
+
+
+def running_cpu_seconds(pid: int) -> float:
+    """Return the seconds for which the threads of a process that live now have run so far (Linux).
+
+    To the nanosecond: a process at rest uses less in a second than the ticks of `tree_cpu_seconds` show.
+    """
+    used = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            used += int(path.read_text().split()[0])
+    return used / 1e9
 
 
 def _stats() -> dict[int, list[str]]:
