@@ -119,9 +119,7 @@ class Backlog:
         """
         of, words = self._claiming(order)
         call = of, [*words, "stay"]
-        return self._claimed(
-            order, claim_when_it_comes(self._client, order.integration_id, seconds, self._claim, call)
-        )
+        return self._claimed(order, claim_when_it_comes(self._client, order, seconds, self._claim, call))
 
     def _claimed(self, order: WorkOrder, reply: Any) -> Claim | str:
         further: WorkOrder | None = None
@@ -283,7 +281,7 @@ def _args(integration_id: str) -> list[str]:
     return [integration_id, keys.slot_prefix(integration_id)]
 
 
-def _further(order: WorkOrder, reply: list[int] | None) -> WorkOrder | None:
+def _further(order: WorkOrder, reply: list[Any] | None) -> WorkOrder | None:
     return WorkOrder.leased(order.integration_id, reply) if reply else None
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +11,8 @@ class WorkOrder:
     """All that a Celery message may say: whose backlog, which slot, which lease of it.
 
     `slow` is whether its destination took long for its last batch, as far as the issuer knows: orders of
-    others may pass it in their queue. `stays`: nothing waits yet; who settled last bears it, for what comes.
+    others may pass it in their queue. `stays`: nothing waits yet; who settled last bears it, for what comes
+    in the urgent and the bulk lane `behind` these ids.
     """
 
     integration_id: str
@@ -18,12 +20,16 @@ class WorkOrder:
     epoch: int
     slow: bool = field(default=False, compare=False)
     stays: bool = field(default=False, compare=False)
+    behind: tuple[bytes, bytes] = field(default=(b"0-0", b"0-0"), compare=False)
 
     @classmethod
-    def leased(cls, integration_id: str, reply: Sequence[int]) -> "WorkOrder":
-        """Make the order for a slot that a script has leased: {slot, epoch, slow, perhaps stays (1 or 0)}."""
-        slot, epoch, slow, *stays = map(int, reply)
-        return cls(integration_id, slot, epoch, bool(slow), any(stays))
+    def leased(cls, integration_id: str, reply: Sequence[Any]) -> "WorkOrder":
+        """Make the order of a slot that a script has leased: {slot, epoch, slow}; to stay {…, 1, two ids}."""
+        slot, epoch, slow, *staying = reply
+        if not staying:
+            return cls(integration_id, int(slot), int(epoch), bool(int(slow)))
+        _, urgent, bulk = staying
+        return cls(integration_id, int(slot), int(epoch), bool(int(slow)), stays=True, behind=(urgent, bulk))
 
 
 #: Takes a work order and the type of its destination, and puts it into the queue of that type. An order

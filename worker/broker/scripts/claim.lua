@@ -1,7 +1,8 @@
 -- Claims a batch for the bearer of a work order, or reads again what its slot holds already.
 -- KEYS: 5 integrations.  ARGV: 3 slot, 4 epoch, 5 lease in ms, 6 an order's lease in ms, 7 who claims, 8 'stay' if
--- the slot is to be left as it is while nothing stands in the lanes.
--- Returns {word} where there is nothing to do: 'stale', 'early', 'held', 'empty', 'nothing'; else
+-- the slot is to be left as it is while nothing waits.
+-- Returns {word} where there is nothing to do: 'stale', 'early', 'held', 'empty', 'nothing' (with the ids to read
+-- both lanes behind); else
 -- {'batch', now, configuration, carried, attempts, how many holders may have sent it, urgent entries, bulk
 --  entries, further order, whether it probes a destination whose breaker is open, how many suspects to send
 --  together, or 0, and how often the first of them has been lost alone}.
@@ -100,8 +101,8 @@ end
 if state == 'waiting' and number(found[3], 0) > now + EARLY_MS then
   return {'early'}
 end
-if ARGV[8] and redis.call('XLEN', KEYS[3]) + redis.call('XLEN', KEYS[4]) == 0 then
-  return {'nothing'}
+if ARGV[8] and not work_waits() then
+  return {'nothing', behind(KEYS[3]), behind(KEYS[4])}
 end
 redis.call('HDEL', KEYS[2], 'ordered_at')
 local standing = redis.call('HMGET', KEYS[2], 'held', 'breaker', 'probe', 'rests_until', 'batch_events',

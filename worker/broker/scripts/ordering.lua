@@ -67,18 +67,18 @@ local function order_free_slot(lease_ms)
 end
 
 -- Leases a slot that was just freed for the worker that freed it, which will look again within half a second, or as
--- soon as something comes. To all others it is an order on its way, so that they issue none. Only where nothing
--- stands in the lanes at all: the worker waits for the first entry. Not with a destination that takes its time: while it
+-- soon as something comes. To all others it is an order on its way, so that they issue none. Only where nothing waits that
+-- no slot has claimed: the worker waits for what comes behind that. Not with a destination that takes its time: while it
 -- waits there, it could serve others. Should the worker end, the sweeper sees to the slot soon.
--- Takes what order_free_slot has found.  Returns {slot, epoch, 0, 1}, or false.
+-- Takes what order_free_slot has found.  Returns {slot, epoch, 0, 1, ids to read both lanes behind}, or false.
 local STAY_LEASE_MS = 2 * ON_ITS_WAY_MS
 local STAY_SOON_MS = 200
 
 local function order_to_stay(slot, found)
   if found[1] == '1' or found[2] == 'open' or rests(found[3]) or on_its_way(found[4])
     or number(found[6], 0) >= STAY_SOON_MS or slot > slots_allowed()
-    or redis.call('XLEN', KEYS[3]) + redis.call('XLEN', KEYS[4]) > 0 then
+    or work_waits() then
     return false
   end
-  return {slot, order(slot, STAY_LEASE_MS), 0, 1}
+  return {slot, order(slot, STAY_LEASE_MS), 0, 1, behind(KEYS[3]), behind(KEYS[4])}
 end

@@ -12,8 +12,8 @@
 --       whether the batch is still under suspicion (1 or 0);
 --       and last of all when the batch was claimed (ms).
 -- Returns {'stale'} when the lease was lost (nothing was written), or {'settled', order, breaker}: the order
--- is {slot, epoch, whether it is slow} when more work waits and a slot was leased for it, or {slot, epoch, 0, 1} when
--- the worker is to stay with this slot until something comes; the breaker 'opened', 'closed',
+-- is {slot, epoch, whether it is slow} when more work waits and a slot was leased for it, or {slot, epoch, 0, 1, ids to
+-- read both lanes behind} when the worker is to stay with this slot until something comes; the breaker 'opened', 'closed',
 -- 'another reason' or ''.
 
 local slot, key = ARGV[3], ARGV[2] .. ARGV[3]

@@ -78,6 +78,11 @@ local function recount()
   end
 end
 
+-- The id behind which a lane has what comes, where all that it has is claimed.
+local function behind(lane)
+  return redis.call('XLEN', lane) > 0 and last_delivered(lane) or '0-0'
+end
+
 local function work_waits()
   return unclaimed(KEYS[3]) + unclaimed(KEYS[4]) > 0
 end
