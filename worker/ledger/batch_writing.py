@@ -25,7 +25,7 @@ from worker.ledger.batches import (
     index_keys,
     plain_events,
 )
-from worker.ledger.bulk import Upsert, write_rows
+from worker.ledger.bulk import Upsert, as_array, write_rows
 from worker.ledger.engine import chunks
 from worker.ledger.rows import Row, delivery_rows, storable
 from worker.model.deliveries import EventTrace, Outcome
@@ -144,12 +144,12 @@ def _index(connection: Connection, period: int, keys: Mapping[int, int]) -> int:
     ordered = sorted(keys)
     if not ordered:
         return 0
-    rows = list(zip(ordered, map(keys.__getitem__, ordered), strict=True))
+    numbers = list(map(keys.__getitem__, ordered))
     into = f"INSERT INTO {ids_table(period)} (key, number)"
     if connection.dialect.name == "postgresql":
         statement = f"{into} SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING"  # noqa: S608 - a name of ours
-        columns = [f"{{{','.join(map(str, column))}}}" for column in zip(*rows, strict=True)]
-        return connection.exec_driver_sql(statement, tuple(columns)).rowcount
+        return connection.exec_driver_sql(statement, (as_array(ordered), as_array(numbers))).rowcount
+    rows = list(zip(ordered, numbers, strict=True))
     return connection.exec_driver_sql(f"{into} VALUES (?, ?) ON CONFLICT DO NOTHING", rows).rowcount
 
 
@@ -174,11 +174,8 @@ def rows_known(connection: Connection, event_ids: Sequence[str]) -> set[tuple[st
     if not event_ids:
         return set()
     if connection.dialect.name == "postgresql":
-        statement, given = (
-            "SELECT event_id, integration_id FROM deliveries WHERE event_id = ANY(%s)",
-            event_ids,
-        )
-        return {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (list(given),))}
+        statement = "SELECT event_id, integration_id FROM deliveries WHERE event_id = ANY(%s::text[])"
+        return {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (as_array(event_ids),))}
     statement = (
         "SELECT d.event_id, d.integration_id"
         " FROM json_each(?) j CROSS JOIN deliveries d ON d.event_id = j.value"

@@ -6,6 +6,7 @@ one array per column, which costs one round trip and a statement of one fixed te
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from sqlalchemy import Column, Connection, Table, select
@@ -139,19 +140,33 @@ def _from_arrays(upsert: Upsert) -> str:
 
 
 def _as_arrays(rows: Sequence[Row]) -> tuple[object, ...]:
-    return tuple(_as_array(column) for column in zip(*rows, strict=True))
+    return tuple(as_array(column) for column in zip(*rows, strict=True))
 
 
-def _as_array(column: Sequence[object]) -> object:
-    """Return a column as PostgreSQL writes arrays, or as a list for the driver to write.
+def as_array(column: Sequence[Any]) -> str:
+    """Return a column as PostgreSQL writes arrays: of text, of bytes or of numbers, each with None.
 
-    The driver takes half a microsecond a value. JSON in square brackets is an array's text in curly
-    ones, unless it has a backslash, which means something else there; and JSON knows no bytes.
+    The driver would take half a microsecond a value, and much more where it has quotes or backslashes. JSON
+    in square brackets is an array's text in curly ones, unless it has a backslash, which means something else
+    there; and JSON knows no bytes.
     """
-    if isinstance(column[0], bytes):
-        return list(column)
-    json = msgspec.json.encode(column)
-    return list(column) if b"\\" in json else f"{{{json[1:-1].decode()}}}"
+    if not isinstance(column[0], bytes):
+        json = msgspec.json.encode(column)
+        if b"\\" not in json:
+            return f"{{{json[1:-1].decode()}}}"
+    return f"{{{','.join(map(_element, column))}}}"
+
+
+def _element(value: object) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case bytes():
+            return f'"\\\\x{value.hex()}"'
+        case str():
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        case _:
+            return msgspec.json.encode(value).decode()
 
 
 def _target(upsert: Upsert) -> str:
