@@ -73,6 +73,18 @@ _HEX = re.compile(r"[0-9a-f]*\Z").match
 _BITS, _HALF = 32, 1 << 31
 
 
+class _Age(msgspec.Struct, array_like=True, gc=False):
+    """What is packed of an event, for those who ask how long it took: half the CPU of all of it."""
+
+    id: msgspec.Raw
+    kind: int
+    age_ms: int
+    before_ms: int
+
+
+_AGES = msgspec.json.Decoder(list[_Age])
+
+
 class Plain(NamedTuple):
     """Deliveries of one outcome: those that were plain, and their index keys, in the same order."""
 
@@ -171,4 +183,5 @@ def entries_of(batch: Any) -> Iterator[BatchedDelivery]:
 
 def latencies_of(batch: Any) -> list[int]:
     """Return how long the deliveries of a row of `delivered_batches` took, in ms."""
-    return [max(age_ms, 0) for _, _, age_ms, _ in msgspec.json.decode(batch.packed)]
+    took = [one.age_ms for one in _AGES.decode(batch.packed)]
+    return took if min(took, default=0) >= 0 else [max(one, 0) for one in took]
