@@ -120,7 +120,7 @@ def test_an_event_that_is_published_again_is_one_delivery(engine: Engine) -> Non
 
 def test_old_periods_go_as_a_whole(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for what keeps a letter that waits from being replayed: that gets a row of its own."""
-    monkeypatch.setattr(batch_writing, "FULL", 3)
+    monkeypatch.setattr(batch_writing, "LONG_MS", 0)
     live(engine, "int_a")
     for number in range(4):
         deliver(engine, [f"e{number}{place}" for place in range(3)], settled_ms=NOON + number * _DAY_MS)

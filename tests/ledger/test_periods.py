@@ -106,6 +106,12 @@ def test_recorders_at_once_have_each_delivery_once(engine: Engine, monkeypatch: 
     assert {(row.event_id, row.integration_id): (row.status, row.settled_ms) for row in rows} == expected
 
 
+def _record_two(engine: Engine, number: int) -> None:
+    """Write a batch of two deliveries, so many milliseconds after noon."""
+    ids = [f"e{number}{place}" for place in range(2)]
+    record_entries(engine, [(f"{number + 1}-0", [outcome(ids, settled_ms=NOON + number)])], [])
+
+
 def _killed(url: str, work: Callable[[Engine], object], prepare: Callable[[Engine], object]) -> None:
     """Do work in a process that kills itself where `prepare` says."""
 
@@ -167,10 +173,9 @@ def test_who_is_killed_dropping_a_period_leaves_it_whole(
     engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its batches, its index and its row; the next one drops all three."""
-    monkeypatch.setattr(batch_writing, "FULL", 2)
+    monkeypatch.setattr(batch_writing, "LONG_MS", 0)
     for number in range(3):
-        ids = [f"e{number}{place}" for place in range(2)]
-        record_entries(engine, [(f"{number + 1}-0", [outcome(ids, settled_ms=NOON + number)])], [])
+        _record_two(engine, number)
 
     def prune(mine: Engine) -> int:
         return prune_rows(mine, PrunableKind.DELIVERIES, NOON + 1, 100).count
@@ -178,19 +183,63 @@ def test_who_is_killed_dropping_a_period_leaves_it_whole(
     _killed(url, prune, _at_commit)
     left = (_periods(engine), len(_tables(engine)), _held(engine))
 
-    assert left == ([1, 2, 3], 3, (6, 6))
+    assert left == ([1, 16, 32], 3, (6, 6))
     assert [prune(engine), prune(engine)] == [2, 0]
-    assert (_periods(engine), len(_tables(engine)), _held(engine)) == ([2, 3], 2, (4, 4))
+    assert (_periods(engine), len(_tables(engine)), _held(engine)) == ([16, 32], 2, (4, 4))
+
+
+def test_what_is_late_goes_before_its_period(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then it stays, to go with all others at once: on PostgreSQL those of the periods of its span."""
+    monkeypatch.setattr(batch_writing, "FULL", 4)
+    for number in range(4):
+        _record_two(engine, number)
+    monkeypatch.setattr(batch_writing, "LONG_MS", 0)
+    _record_two(engine, 4)
+
+    def steps(before_ms: int) -> list[int]:
+        return [
+            prune_rows(engine, PrunableKind.DELIVERIES, before_ms, 100, spare_ms=10).count for _ in range(3)
+        ]
+
+    is_postgres = engine.dialect.name == "postgresql"
+    assert steps(NOON + 2) == ([0, 0, 0] if is_postgres else [4, 0, 0])
+    assert steps(NOON + 4) == ([8, 0, 0] if is_postgres else [4, 0, 0])
+    assert steps(NOON + 14) == [0, 0, 0]
+    assert steps(NOON + 15) == [2, 0, 0]
 
 
 def test_a_period_goes_in_short_steps_on_sqlite(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others wait for one that writes; PostgreSQL drops tables without touching their pages."""
     monkeypatch.setattr(batch_writing, "FULL", 6)
     monkeypatch.setattr(periods, "_AS_CHEAP", 2)
-    for number in range(4):
-        ids = [f"e{number}{place}" for place in range(2)]
-        record_entries(engine, [(f"{number + 1}-0", [outcome(ids, settled_ms=NOON + number)])], [])
+    for number in range(3):
+        _record_two(engine, number)
+    monkeypatch.setattr(batch_writing, "LONG_MS", 0)
+    _record_two(engine, 3)
     steps = [prune_rows(engine, PrunableKind.DELIVERIES, NOON + 3, 2).count for _ in range(3)]
 
     assert steps == ([6, 0, 0] if engine.dialect.name == "postgresql" else [4, 2, 0])
-    assert (_periods(engine), _tables(engine), _held(engine)) == ([2], {"delivered_ids_2"}, (2, 2))
+    assert (_periods(engine), _tables(engine), _held(engine)) == ([16], {"delivered_ids_16"}, (2, 2))
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_payloads_are_wiped_as_before(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what goes with a period is not: the same connection removes dead letters later."""
+    event.listen(engine, "connect", lambda made, _: made.execute("PRAGMA secure_delete = ON"))
+    engine.dispose()
+    monkeypatch.setattr(batch_writing, "LONG_MS", 0)
+    for number in range(2):
+        _record_two(engine, number)
+    during: list[int] = []
+    dropped = periods._drop_step  # noqa: SLF001 - to look at its connection
+
+    def noting(connection: Any, *more: Any) -> int:
+        during.append(connection.exec_driver_sql("PRAGMA secure_delete").scalar_one())
+        return dropped(connection, *more)
+
+    monkeypatch.setattr(periods, "_drop_step", noting)
+    prune_rows(engine, PrunableKind.DELIVERIES, NOON + 1, 100)
+    with reading(engine) as connection:
+        after = connection.exec_driver_sql("PRAGMA secure_delete").scalar_one()
+
+    assert (during, after) == ([0], 1)

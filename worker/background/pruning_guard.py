@@ -48,6 +48,11 @@ def read_clocks(engine: Ledger, client: Client) -> Clocks:
     )
 
 
+def usual_arrears_ms(kept_days: float) -> float:
+    """Return for how much longer than so many days something may stay as a matter of course, in ms. Pure."""
+    return min(ARREARS_MS, kept_days * DAY_MS / ARREARS_PART)
+
+
 class RefusalStore(Protocol):
     """Where refusals stand so that others see them: by kind, or by "" for all of them."""
 
@@ -97,7 +102,7 @@ class PruningGuard:
 
     def _refusal(self, kind: PrunableKind, before_ms: int, kept_days: float) -> str | None:
         oldest_ms = self._oldest(kind, before_ms)
-        if oldest_ms is None or before_ms - oldest_ms <= min(ARREARS_MS, kept_days * DAY_MS / ARREARS_PART):
+        if oldest_ms is None or before_ms - oldest_ms <= usual_arrears_ms(kept_days):
             return None
         # What was refused stays so until an operator confirms, or nothing is due any more.
         return self._refusals().get(kind.value) or unlikely(self._shares(kind, before_ms), kept_days)

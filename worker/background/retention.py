@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from worker.background.pruning_guard import PruningGuard
+from worker.background.pruning_guard import PruningGuard, usual_arrears_ms
 from worker.broker.locks import LeaderLock
 from worker.ledger.pruning import DAY_MS, PrunableKind, Pruned
 from worker.model.availability import Dependencies, run_forever_pausing
@@ -127,6 +127,14 @@ def kept_days_of(config: Settings) -> dict[PrunableKind, float]:
         PrunableKind.PARKED: config.keep_parked_days,
         PrunableKind.AUDIT: config.keep_audit_days,
     }
+
+
+def spare_ms_of(config: Settings) -> int:
+    """Return for how much longer plain deliveries may stay, until the last of their period is due; in ms.
+
+    It is half of what the guard takes for granted. Periods of a busy fleet are over by then.
+    """
+    return round(usual_arrears_ms(config.keep_deliveries_days) / 2)
 
 
 def due_before_ms(kind: PrunableKind, now_ms: int, kept_days: float, oldest: Oldest) -> int:

@@ -200,8 +200,8 @@ def _retention(config: Settings, engine: Ledger, claim: LedgerClaim) -> Retentio
         partial(prunable_shares, engine),
         PruningRefusals(client),
     )
-    kept_days = retention.kept_days_of(config)
-    return Retention(partial(prune_rows, engine), partial(oldest_ms, client), guard, turn, kept_days)
+    prune = partial(prune_rows, engine, spare_ms=retention.spare_ms_of(config))
+    return Retention(prune, partial(oldest_ms, client), guard, turn, retention.kept_days_of(config))
 
 
 def _health_watch(config: Settings, engine: Ledger, claim: LedgerClaim) -> HealthMonitor:

@@ -29,6 +29,8 @@ _period = delivery_periods.c
 _delivery = deliveries.c
 #: Batches of one look, at first and at the most.
 _FIRST_LOOK, _LARGEST_LOOK = 2, 64
+#: Events, and ranges of keys, that one statement looks for; SQLite takes 500 parts of a UNION.
+_FEW_EVENTS, _MOST_RANGES = 20, 400
 #: Where a row holds its event, integration, version and content.
 _EVENT, _HOME, _VERSION, _CONTENT = 0, 1, 14, 16
 
@@ -40,9 +42,9 @@ def rows_of_events(connection: Connection, event_ids: Collection[str], since_ms:
     """
     ids = set(event_ids)
     wanted = select(_period.id).where(_period.newest_ms >= since_ms).order_by(_period.id.desc())
+    periods = connection.execute(wanted).scalars().all() if ids else ()
     found: list[BatchedDelivery] = []
-    for period in connection.execute(wanted).scalars().all() if ids else ():
-        numbers = _numbers(connection, period, ids)
+    for period, numbers in _places(connection, periods, ids).items():
         for batch in read_batches(connection, period, numbers):
             found += [entry for entry in entries_of(batch) if entry.row[_EVENT] in ids]
     latest: dict[Row, Row] = {}
@@ -108,21 +110,20 @@ def _is_among(content: str | None, contents: set[str | None]) -> bool:
     return bool(contents) and (content is None or content in contents or None in contents)
 
 
-def _numbers(connection: Connection, period: int, event_ids: Iterable[str]) -> set[int]:
-    """Return the batches of a period that have, or seem to have, one of these events."""
-    bounds = [keys_of_event(event_id) for event_id in event_ids]
-    table = ids_table(period)
-    if connection.dialect.name == "postgresql":
-        places = "unnest(%s::bigint[]) j(value)"
-        given = f"{{{','.join(str(first) for first, _ in bounds)}}}"
-    else:
-        places = "json_each(?) j"
-        given = f"[{','.join(str(first) for first, _ in bounds)}]"
-    statement = (
-        f"SELECT i.number FROM {places} CROSS JOIN {table} i"  # noqa: S608 - names of ours
-        " WHERE i.key BETWEEN j.value AND j.value + 4294967295"
-    )
-    return set(connection.exec_driver_sql(statement, (given,)).scalars())
+def _places(
+    connection: Connection, periods: Sequence[int], event_ids: Collection[str]
+) -> dict[int, set[int]]:
+    """Return the batches that have, or seem to have, one of these events, by period."""
+    found: dict[int, set[int]] = {}
+    for events in chunks(event_ids, _FEW_EVENTS):
+        bounds = [keys_of_event(event_id) for event_id in events]
+        condition = " OR ".join(f"key BETWEEN {first} AND {last}" for first, last in bounds)
+        for some in chunks(periods, _MOST_RANGES // len(bounds)):
+            # In one statement: with one for each period, most of the time is the way there and back.
+            parts = (f"SELECT {one}, number FROM {ids_table(one)} WHERE {condition}" for one in some)  # noqa: S608 - names and numbers of ours
+            for period, number in connection.exec_driver_sql(" UNION ALL ".join(parts)):
+                found.setdefault(period, set()).add(number)
+    return found
 
 
 def _newest_batches(connection: Connection, conditions: Sequence[ColumnElement[bool]]) -> Iterator[Any]:

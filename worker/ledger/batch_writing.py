@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, case, insert, select, text, update
+from sqlalchemy import Connection, case, func, insert, select, text, update
 
 from worker.ledger.batches import (
     MOST_EVENTS,
@@ -31,7 +31,9 @@ from worker.ledger.rows import Row, delivery_rows, storable
 from worker.model.deliveries import EventTrace, Outcome
 
 #: A period ends with so many events, or after so long (ms): what its index is slow or large by.
-FULL, LONG_MS = 300_000, 86_400_000
+FULL, LONG_MS = 300_000, 43_200_000
+#: So many periods share a table on PostgreSQL, or as many as begin within a period's longest time: a span.
+SPAN = 16
 #: For how long a delivery is looked for in the period before as well, in ms.
 OVERLAP_MS = 120_000
 
@@ -254,7 +256,7 @@ def _open_period(connection: Connection, now_ms: int) -> Any:
     last = connection.execute(wanted).one_or_none()
     if last is not None and last.events < FULL and now_ms - last.began_ms < LONG_MS:
         return last
-    period = last.id + 1 if last else 1
+    period = _next_period(connection, last.id, now_ms) if last else 1
     fresh = {"id": period, "began_ms": now_ms, "newest_ms": 0, "batches": 0, "events": 0}
     connection.execute(insert(delivery_periods).values(fresh))
     if connection.dialect.name == "postgresql":
@@ -264,3 +266,11 @@ def _open_period(connection: Connection, now_ms: int) -> Any:
         made = f"CREATE TABLE {ids_table(period)} (key INTEGER PRIMARY KEY, number INTEGER NOT NULL)"
         connection.execute(text(made))
     return connection.execute(wanted).one()
+
+
+def _next_period(connection: Connection, last: int, now_ms: int) -> int:
+    """Return the number behind that of the last period: the next one, or the first one of another span."""
+    span = last // SPAN
+    first_ms = select(func.min(_period.began_ms)).where(_period.id >= span * SPAN)
+    is_long = now_ms - connection.execute(first_ms).scalar_one() >= LONG_MS
+    return (span + 1) * SPAN if is_long else last + 1

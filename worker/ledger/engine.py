@@ -95,11 +95,11 @@ def writing(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def chunks(values: Collection[_Value]) -> Iterator[list[_Value]]:
-    """Yield the values in lists, each short enough to be bound in one statement."""
+def chunks(values: Collection[_Value], most: int = _MOST_VALUES) -> Iterator[list[_Value]]:
+    """Yield the values in lists, each short enough to be bound in one statement, or of `most` values."""
     left = list(values)
-    for start in range(0, len(left), _MOST_VALUES):
-        yield left[start : start + _MOST_VALUES]
+    for start in range(0, len(left), most):
+        yield left[start : start + most]
 
 
 def distinct_values(

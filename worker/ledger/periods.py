@@ -3,13 +3,14 @@
 What keeps a dead letter that waits from being replayed gets a row of its own first, and stays.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from itertools import takewhile
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby, takewhile
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, select, text
 
-from worker.ledger.batch_writing import ids_table, move_entries, places_of, read_batches, take_turn
+from worker.ledger.batch_writing import SPAN, ids_table, move_entries, places_of, read_batches, take_turn
 from worker.ledger.batches import BatchedDelivery, delivered_batches, delivery_periods, entries_of, index_keys
 from worker.ledger.bulk import SETTLEMENTS, write_rows
 from worker.ledger.dead_letters import WAITS
@@ -22,57 +23,76 @@ _period = delivery_periods.c
 _letter = dead_letters.c
 #: On PostgreSQL, how long to wait for those that read batches, in milliseconds: others wait behind it.
 _WAIT_MS = 1000
-#: On SQLite, how many deliveries go with their batches while one goes that has a row of its own. With a whole
-#: period of 300 000, 19 MB of pages are written at once, and a recorder waits 0.1 to 0.2 s.
+#: On SQLite, how many deliveries go with their batches while one goes that has a row of its own. A whole
+#: period of 300 000 takes 0.1 s, for which a recorder would wait: each page says where the next one is.
 _AS_CHEAP = 30
 
 
 def drop_old_period(engine: Engine, before_ms: int, most: int) -> int | None:
     """Remove the oldest period in which nothing was settled since then; return how many deliveries went.
 
-    On SQLite it goes in steps, each as short as one of `most` rows, and its index last. None if there is no
-    such period: the period that is written to stays. Raises LedgerUnavailable.
+    On SQLite it goes in steps, each as short as one of `most` rows, and its index last; on PostgreSQL with
+    all of its span, whose tables are dropped. None if there is no such period: the one that is written to
+    stays. Raises LedgerUnavailable.
     """
     with reading(engine) as connection:
-        if _old_period(connection, before_ms) is None:
+        if not _old_periods(connection, before_ms):
             return None
-    with writing(engine) as connection:
+    with writing(engine) as connection, _without_wiping(connection):
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SET LOCAL lock_timeout = '{_WAIT_MS}ms'"))
         take_turn(connection)
-        period = _old_period(connection, before_ms)
-        if period is None:
+        periods = _old_periods(connection, before_ms)
+        if not periods:
             return None
-        _keep(connection, _waited_for(connection, period))
+        _keep(connection, _waited_for(connection, periods))
         if connection.dialect.name == "postgresql":
-            count, left = _events_in(connection, period), False
-            connection.execute(text("SELECT siem_drop_period(:period)"), {"period": period})
-        else:
-            count, left = _drop_step(connection, period, most * _AS_CHEAP)
-        if not left:
-            connection.execute(delete(delivery_periods).where(_period.id == period))
+            return _drop_tables(connection, periods)
+        return _drop_step(connection, periods[0], most * _AS_CHEAP)
+
+
+def _drop_tables(connection: Connection, periods: Sequence[int]) -> int:
+    """Drop the tables of periods, which share one; return how many deliveries went that had no other row."""
+    counted = select(func.sum(_batch.events - _batch.moved)).where(_batch.period.in_(periods))
+    count = int(connection.execute(counted).scalar_one() or 0)
+    # The table of the span goes with the last of its periods that stands there.
+    connection.execute(delete(delivery_periods).where(_period.id.in_(periods)))
+    dropped = text("SELECT siem_drop_period(one) FROM unnest(CAST(:periods AS bigint[])) one")
+    connection.execute(dropped, {"periods": list(periods)})
     return count
 
 
-def _events_in(connection: Connection, period: int) -> int:
-    """Count the deliveries of a period that have no row of their own."""
-    counted = select(func.sum(_batch.events - _batch.moved)).where(_batch.period == period)
-    return int(connection.execute(counted).scalar_one() or 0)
+@contextmanager
+def _without_wiping(connection: Connection) -> Iterator[None]:
+    """Let SQLite free pages as they are, where its build would fill them with zeros first (Debian's does).
+
+    To read them for that, and to write all of them, takes ten times as long. They hold no payloads.
+    """
+    if connection.dialect.name == "postgresql":
+        yield
+        return
+    wipes = int(connection.exec_driver_sql("PRAGMA secure_delete").scalar_one())
+    connection.exec_driver_sql("PRAGMA secure_delete = OFF")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA secure_delete = {('OFF', 'ON', 'FAST')[wipes]}")
 
 
-def _drop_step(connection: Connection, period: int, most: int) -> tuple[int, bool]:
-    """Remove batches of up to `most` deliveries, or the index if there are none.
+def _drop_step(connection: Connection, period: int, most: int) -> int:
+    """Remove batches of up to `most` deliveries, or what is left of the period if there are none.
 
-    Return how many deliveries went, and whether anything is left of the period.
+    Return how many deliveries went that had no row of their own.
     """
     wanted = select(_batch.number, _batch.events, _batch.moved).where(_batch.period == period)
     batches = _up_to(connection.execute(wanted.order_by(_batch.number).limit(most)).all(), most)
-    if not batches:
+    if batches:
+        mine = (_batch.period == period, _batch.number <= batches[-1].number)
+        connection.execute(delete(delivered_batches).where(*mine))
+    else:
         connection.execute(text(f"DROP TABLE {ids_table(period)}"))
-        return 0, False
-    mine = (_batch.period == period, _batch.number <= batches[-1].number)
-    connection.execute(delete(delivered_batches).where(*mine))
-    return sum(batch.events - batch.moved for batch in batches), True
+        connection.execute(delete(delivery_periods).where(_period.id == period))
+    return sum(batch.events - batch.moved for batch in batches)
 
 
 def drop_old_batches(engine: Engine, before_ms: int, most: int) -> int | None:
@@ -103,23 +123,30 @@ def oldest_batch_ms(connection: Connection, before_ms: int) -> int | None:
     return found
 
 
-def _old_period(connection: Connection, before_ms: int) -> int | None:
-    current = select(func.max(_period.id)).scalar_subquery()
-    wanted = select(func.min(_period.id)).where(_period.newest_ms < before_ms, _period.id < current)
-    found: int | None = connection.execute(wanted).scalar_one()
-    return found
+def _old_periods(connection: Connection, before_ms: int) -> list[int]:
+    """Return the oldest period that may go; on PostgreSQL all of its span, if they all may."""
+    size = SPAN if connection.dialect.name == "postgresql" else 1
+    known = connection.execute(select(_period.id, _period.newest_ms).order_by(_period.id)).all()
+    spans = [list(some) for _, some in groupby(known, lambda one: one.id // size)]
+    for some in spans[:-1]:
+        if all(one.newest_ms < before_ms for one in some):
+            return [one.id for one in some]
+    return []
 
 
-def _waited_for(connection: Connection, period: int) -> list[BatchedDelivery]:
-    """Return the deliveries of a period of whose event a dead letter waits at the same integration."""
+def _waited_for(connection: Connection, periods: Sequence[int]) -> list[BatchedDelivery]:
+    """Return the deliveries of periods of whose event a dead letter waits at the same integration."""
     waiting = _waiting(connection, None)
     by_home: dict[str, list[str]] = {}
     for event_id, home in waiting:
         by_home.setdefault(home, []).append(event_id)
     keys = [key for home, ids in by_home.items() for key in index_keys(ids, home)]
-    numbers = {number for _, number in places_of(connection, period, keys)}
-    batches = read_batches(connection, period, numbers)
-    return [entry for batch in batches for entry in entries_of(batch) if entry.row[:2] in waiting]
+    found: list[BatchedDelivery] = []
+    for period in periods:
+        numbers = {number for _, number in places_of(connection, period, keys)}
+        for batch in read_batches(connection, period, numbers):
+            found += [entry for entry in entries_of(batch) if entry.row[:2] in waiting]
+    return found
 
 
 def _waiting(connection: Connection, event_ids: Collection[str] | None) -> set[tuple[str, str]]:

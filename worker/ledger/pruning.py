@@ -99,12 +99,13 @@ class _Plan:
     stays: Callable[[], Any] | None = None
 
 
-def prune_rows(engine: Engine, kind: PrunableKind, before_ms: int, most: int) -> Pruned:
+def prune_rows(engine: Engine, kind: PrunableKind, before_ms: int, most: int, *, spare_ms: int = 0) -> Pruned:
     """Remove up to `most` rows that are older than `before_ms`, the oldest first where that is no detour.
 
-    None were removed only if none are left.
+    None were removed only if none are left. Of plain deliveries whole periods go, far more than `most` and
+    far sooner; one by one only those that are `spare_ms` older than that.
     """
-    if kind is PrunableKind.DELIVERIES and (pruned := _prune_plain(engine, before_ms, most)).count:
+    if kind is PrunableKind.DELIVERIES and (pruned := _prune_plain(engine, before_ms, most, spare_ms)).count:
         return pruned
     plan = _PLANS[kind]
     with reading(engine) as connection:
@@ -120,13 +121,13 @@ def prune_rows(engine: Engine, kind: PrunableKind, before_ms: int, most: int) ->
     return Pruned(removed, waited, time.monotonic() - begun)
 
 
-def _prune_plain(engine: Engine, before_ms: int, most: int) -> Pruned:
+def _prune_plain(engine: Engine, before_ms: int, most: int, spare_ms: int) -> Pruned:
     begun = time.monotonic()
     count: int | None = 0
     while count == 0:
         # What is left of a batch may have a row of its own by now: it goes, and counts as nothing.
         count = drop_old_period(engine, before_ms, most)
-        count = drop_old_batches(engine, before_ms, most) if count is None else count
+        count = drop_old_batches(engine, before_ms - spare_ms, most) if count is None else count
     return Pruned(count or 0, seconds=time.monotonic() - begun)
 
 

@@ -63,6 +63,7 @@ CREATE FUNCTION {name}(period bigint) RETURNS void LANGUAGE plpgsql SECURITY DEF
 SET search_path FROM CURRENT AS $$
 DECLARE
     allowed text;
+    span text;
 BEGIN
     PERFORM set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
     IF NOT has_table_privilege(session_user, 'delivered_batches', '{right}') THEN
@@ -84,17 +85,24 @@ _ADD_PERIOD = _FUNCTION.format(
     LOOP
         EXECUTE allowed;
     END LOOP;
-    EXECUTE format('CREATE TABLE delivered_batches_%s (LIKE delivered_batches INCLUDING ALL)', period);
-    EXECUTE format(
-        'ALTER TABLE delivered_batches ATTACH PARTITION delivered_batches_%s FOR VALUES IN (%s)',
-        period, period
-    );""",
+    -- Sixteen periods share a table: a question about all of them looks into each, and locks it.
+    span := 'delivered_batches_of_' || period / 16;
+    IF to_regclass(span) IS NULL THEN
+        EXECUTE format('CREATE TABLE %I (LIKE delivered_batches INCLUDING ALL)', span);
+        EXECUTE format('ALTER TABLE delivered_batches ATTACH PARTITION %I FOR VALUES IN (%s)', span, (
+            SELECT string_agg((period / 16 * 16 + one)::text, ',') FROM generate_series(0, 15) one
+        ));
+    END IF;""",
 )
 _DROP_PERIOD = _FUNCTION.format(
     name="siem_drop_period",
     right="DELETE",
     body="""\
-    EXECUTE format('DROP TABLE IF EXISTS delivered_ids_%s, delivered_batches_%s', period, period);""",
+    EXECUTE format('DROP TABLE IF EXISTS delivered_ids_%s', period);
+    IF NOT EXISTS (SELECT FROM delivery_periods one WHERE one.id / 16 = period / 16 AND one.id <> period) THEN
+        span := 'delivered_batches_of_' || period / 16;
+        EXECUTE format('DROP TABLE IF EXISTS %I', span);
+    END IF;""",
 )
 
 
@@ -146,7 +154,7 @@ def downgrade() -> None:
         op.execute("DROP FUNCTION siem_add_period")
         op.execute(
             "DO $$ DECLARE one bigint; BEGIN FOR one IN SELECT id FROM delivery_periods LOOP"
-            " PERFORM siem_drop_period(one); END LOOP; END $$"
+            " PERFORM siem_drop_period(one); DELETE FROM delivery_periods WHERE id = one; END LOOP; END $$"
         )
         op.execute("DROP FUNCTION siem_drop_period")
     op.drop_table("delivery_periods")
