@@ -44,8 +44,9 @@ delivered_batches = Table(
     Column("contents", LargeBinary, nullable=False),
 )
 _batch = delivered_batches.c
-# The latest of an integration, and of all.
-Index("delivered_batches_latest", _batch.integration_id, _batch.settled_ms)
+# The latest of an integration, and how many there are: SQLite would read a page of each batch for that.
+Index("delivered_batches_latest", _batch.integration_id, _batch.settled_ms, _batch.events, _batch.moved)
+# The latest of all.
 Index("delivered_batches_latest_of_all", _batch.settled_ms)
 
 #: For how long an index is written to, and what is in it. A period's index is the table `delivered_ids_<id>`.

@@ -124,7 +124,9 @@ def upgrade() -> None:
         sa.Column("contents", sa.LargeBinary(), nullable=False),
         postgresql_partition_by="LIST (period)",
     )
-    op.create_index("delivered_batches_latest", "delivered_batches", ["integration_id", "settled_ms"])
+    op.create_index(
+        "delivered_batches_latest", "delivered_batches", ["integration_id", "settled_ms", "events", "moved"]
+    )
     op.create_index("delivered_batches_latest_of_all", "delivered_batches", ["settled_ms"])
     op.create_table(
         "delivery_periods",
