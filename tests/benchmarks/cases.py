@@ -30,8 +30,9 @@ from tests.benchmarks.fleet_runs import (
 )
 from tests.benchmarks.ledger_runs import measure
 
-#: For how many seconds one run may take at the most; then it is ended and counts as failed.
-LIMIT = 420
+#: For how many seconds one run may take at the most, and how many rows of a ledger that it fills make that a
+#: second longer; then it is ended and counts as failed.
+LIMIT, ROWS_A_SECOND = 420, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,13 @@ def main() -> None:
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGALRM, _end)
-    signal.alarm(LIMIT)
+    signal.alarm(limit(given.case, given.filled))
     print_figures(_measured(given))
+
+
+def limit(case: str, filled: int) -> int:
+    """Return how many seconds a run of a case may take; `filled` are the rows of a ledger that has any."""
+    return LIMIT + (filled // ROWS_A_SECOND if CASES[case].fills else 0)
 
 
 def _measured(given: argparse.Namespace) -> Figures:
@@ -100,7 +106,7 @@ def _measured(given: argparse.Namespace) -> Figures:
 def _end(number: int, _frame: object) -> NoReturn:
     """Leave all blocks, which end what they started."""
     signal.alarm(0)
-    sys.exit(f"ended by {signal.Signals(number).name}; a run may take {LIMIT} s")
+    sys.exit(f"ended by {signal.Signals(number).name}: a run may take so long, and no longer")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from io import BytesIO
 from pathlib import Path
 
 from tests.benchmarks import peers
-from tests.benchmarks.cases import CASES, LIMIT
+from tests.benchmarks.cases import CASES, limit
 from tests.benchmarks.fleet_reports import Runs, as_document, as_table
 from tests.benchmarks.fleet_runs import RECEIVERS
 from tests.benchmarks.measuring import hardware
@@ -97,7 +97,7 @@ def _run(case: str, system: str, given: argparse.Namespace, top: Path) -> dict[s
         command, cwd=top, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            out, err = process.communicate(timeout=LIMIT + _TO_END)
+            out, err = process.communicate(timeout=limit(case, given.filled) + _TO_END)
         except BaseException:
             process.terminate()
             raise

@@ -1,6 +1,7 @@
 """Fills a ledger with deliveries, by the recorder's own function: the tables may be any release's.
 
-The deliveries are those of a month, in the order in which they came, of four integrations.
+The deliveries are those of a month, in the order in which they came, of four integrations. One of each batch
+was delivered by a second request, and so has a row of its own.
 """
 
 import random
@@ -16,8 +17,8 @@ from worker.model.events import EventType
 #: Events of an entry, as of a full batch; entries of a transaction, as of a busy recorder; of filling.
 BATCH, TRANSACTION, LARGE_TRANSACTION = 500, 64, 200
 MONTH_MS = 30 * 86_400_000
-HOUR_MS = 3_600_000
-_INTEGRATIONS = 4
+#: Whose deliveries they are.
+INTEGRATIONS = tuple(f"int_{number:016x}" for number in range(4))
 _TYPES = [kind.value for kind in EventType]
 
 Entries = list[tuple[str, list[Outcome]]]
@@ -30,7 +31,7 @@ def fill(engine: Engine, rows: int) -> None:
     first = now_ms - MONTH_MS
     for begin in range(0, batches, LARGE_TRANSACTION):
         numbers = range(begin, min(batches, begin + LARGE_TRANSACTION))
-        settled = {one: (first + MONTH_MS * one // batches) // HOUR_MS * HOUR_MS for one in numbers}
+        settled = {one: first + MONTH_MS * one // batches for one in numbers}
         record(engine, [entry(one, settled[one], seed="fill") for one in numbers])
 
 
@@ -44,7 +45,8 @@ def transactions(count: int, seed: str) -> Iterator[Entries]:
     now_ms = time.time_ns() // 1_000_000
     for number in range(count):
         numbers = range(number * TRANSACTION, (number + 1) * TRANSACTION)
-        yield [entry(one, now_ms, seed) for one in numbers]
+        # One after the other, as requests end.
+        yield [entry(one, now_ms + one, seed) for one in numbers]
 
 
 def entry(number: int, settled_ms: int, seed: str) -> tuple[str, list[Outcome]]:
@@ -56,11 +58,17 @@ def entry(number: int, settled_ms: int, seed: str) -> tuple[str, list[Outcome]]:
             _TYPES[place % len(_TYPES)],
             settled_ms - 12,
             settled_ms - 8,
-            1,
+            1 if place else 2,
             dice.randbytes(16).hex(),
         )
         for place in range(BATCH)
     ]
-    integration = f"int_{number % _INTEGRATIONS:016x}"
+    integration = INTEGRATIONS[number % len(INTEGRATIONS)]
     outcome = Outcome(integration, Status.DELIVERED, settled_ms, None, None, traces, 200, Assurance.ACCEPTED)
     return f"{settled_ms}-{number}", [outcome]
+
+
+def event_of(number: int) -> str:
+    """Return the id of a plain delivery of this batch, as `fill` has made it."""
+    _, [outcome] = entry(number, MONTH_MS, "fill")
+    return outcome.events[-1].id

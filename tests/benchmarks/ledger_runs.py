@@ -1,64 +1,114 @@
-"""Measures one ledger: what a delivery costs in an empty and in a full one, its bytes, and pruning.
+"""Measures one ledger that is full beside one that is empty: rows, bytes, questions, retention.
 
-Writes what a busy recorder writes, by the recorder's own function, without a fleet. CPU is that of this
-process and of the database. `share_of_empty` is what a row costs in the full ledger against the empty one.
+Writes what a busy recorder writes, by the recorder's own function, without a fleet: transactions into the
+empty ledger and into the full one, in turn. CPU is that of this process and of the database.
+`share_of_empty` is what a row costs in the full ledger against the empty one. `ms_…` are the slowest of a few
+times, in milliseconds: of a whole question, with what Python does with the answer, or of a step of retention.
 """
 
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from sqlalchemy import Engine, text
 
 from tests.benchmarks.fleet_runs import Figures, postmaster
-from tests.benchmarks.ledger_filling import BATCH, HOUR_MS, MONTH_MS, TRANSACTION, fill, record, transactions
+from tests.benchmarks.ledger_filling import BATCH, MONTH_MS, TRANSACTION, fill, record, transactions
+from tests.benchmarks.ledger_questions import questions
 from tests.benchmarks.measuring import tree_cpu_seconds
 from tests.ledger.postgres import postgres_server
 from worker.ledger.engine import open_ledger
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.pruning import PrunableKind, prune_rows
 
+#: Turns of writing, each into both ledgers; how often each question is put.
+_TURNS, _ASKED = 9, 5
 #: Rows of one step of pruning: the largest that a recorder takes.
 _STEP = 1000
-_LONGEST_PRUNING = 15.0
+_LONGEST_PRUNING = 60.0
+
+
+@dataclass(slots=True)
+class _Subject:
+    """A ledger, and what writing into it has cost: CPU seconds a row, and rows a second, of each turn."""
+
+    engine: Engine
+    database_pid: int | None
+    cpu: list[float] = field(default_factory=list)
+    per_second: list[float] = field(default_factory=list)
+
+    def write(self, count: int, seed: str) -> None:
+        """Record so many full transactions."""
+        cpu = seconds = 0.0
+        for entries in transactions(count, seed):
+            before, started = self._cpu(), time.monotonic()
+            record(self.engine, entries)
+            cpu += self._cpu() - before
+            seconds += time.monotonic() - started
+        rows = count * BATCH * TRANSACTION
+        self.cpu.append(cpu / rows)
+        self.per_second.append(rows / seconds)
+
+    def _cpu(self) -> float:
+        return time.process_time() + (tree_cpu_seconds(self.database_pid) if self.database_pid else 0.0)
+
+    def bytes(self) -> int:
+        """Return what the whole database takes, whatever its tables; what waits to be reused is not taken."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+
+            def asked(statement: str) -> int:
+                return int(connection.execute(text(statement)).scalar_one())
+
+            if self.engine.dialect.name == "postgresql":
+                return asked("SELECT pg_database_size(current_database())")
+            pages = asked("PRAGMA page_count") - asked("PRAGMA freelist_count")
+            return pages * asked("PRAGMA page_size")
 
 
 def measure(database: str, rows: int, filled: int) -> Figures:
-    """Write `rows` into an empty ledger and into one of `filled` rows; then prune half of those."""
-    count = max(1, rows // (BATCH * TRANSACTION))
-    with _ledger(database) as (engine, database_pid):
-        _write(engine, database_pid, 1, "warm-up")
-        bytes_before = _bytes(engine)
-        empty, _ = _write(engine, database_pid, count, "empty")
-        fill(engine, filled)
-        written = count * BATCH * TRANSACTION + filled
-        bytes_a_row = (_bytes(engine) - bytes_before) / written
-        full, per_second = _write(engine, database_pid, count, "full")
-        pruned = _prune(engine)
+    """Write `rows` into an empty ledger and into one of `filled` rows; ask that; then prune half of it."""
+    count = max(1, rows // (BATCH * TRANSACTION * _TURNS))
+    with _ledgers(database) as (empty, full):
+        bytes_before = full.bytes()
+        fill(full.engine, filled)
+        bytes_a_row = (full.bytes() - bytes_before) / filled
+        for turn in range(-1, _TURNS):
+            for one in (empty, full) if turn % 2 else (full, empty):
+                one.write(count, f"turn {turn}")
+        figures = {name: _slowest(ask) for name, ask in questions(full.engine).items()}
+        written = median(full.per_second[1:])
+        pruned = _prune(full)
+    # The first turn of each warms up.
+    costs = {name: median(one.cpu[1:]) * 1e6 for name, one in (("empty", empty), ("full", full))}
     return {
-        "cpu_us": round(full, 2),
-        "cpu_us_empty": round(empty, 2),
-        "cpu_us_full": round(full, 2),
-        "share_of_empty": round(full / empty, 2),
+        "cpu_us": round(costs["full"], 2),
+        "cpu_us_empty": round(costs["empty"], 2),
+        "share_of_empty": round(costs["full"] / costs["empty"], 2),
         "bytes_a_row": round(bytes_a_row, 1),
-        "per_second": round(per_second),
-        "pruned_per_second": round(pruned),
-        "pruned_against_written": round(pruned / per_second, 3),
+        "per_second": round(written),
+        **pruned,
+        "pruned_against_written": round(pruned["pruned_per_second"] / written, 1),
+        **figures,
+        "ms_slowest": max(figures.values()),
     }
 
 
 @contextmanager
-def _ledger(database: str) -> Iterator[tuple[Engine, int | None]]:
-    """Make an empty ledger; also gives the process of its server, if it has one."""
-    with tempfile.TemporaryDirectory(prefix="siem-bench-") as name:
+def _ledgers(database: str) -> Iterator[tuple[_Subject, _Subject]]:
+    """Make two ledgers without rows, in one server if they are in one."""
+    with tempfile.TemporaryDirectory(prefix="siem-bench-") as name, ExitStack() as stack:
         if database == "sqlite":
-            with _opened(f"sqlite:///{Path(name) / 'siem.db'}") as engine:
-                yield engine, None
-            return
-        with postgres_server() as server, server.database("siem") as url, _opened(url) as engine:
-            yield engine, postmaster(server.socket_folder)
+            urls, pid = [f"sqlite:///{Path(name) / one}.db" for one in ("empty", "full")], None
+        else:
+            server = stack.enter_context(postgres_server())
+            urls = [stack.enter_context(server.database(one)) for one in ("empty", "full")]
+            pid = postmaster(server.socket_folder)
+        empty, full = (_Subject(stack.enter_context(_opened(url)), pid) for url in urls)
+        yield empty, full
 
 
 @contextmanager
@@ -71,42 +121,36 @@ def _opened(url: str) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _write(engine: Engine, database_pid: int | None, count: int, seed: str) -> tuple[float, float]:
-    """Record so many full transactions; return the CPU of a row in microseconds, and rows a second."""
-    cpu = seconds = 0.0
-    for entries in transactions(count, seed):
-        before, started = _cpu(database_pid), time.monotonic()
-        record(engine, entries)
-        cpu += _cpu(database_pid) - before
-        seconds += time.monotonic() - started
-    rows = count * BATCH * TRANSACTION
-    return cpu / rows * 1e6, rows / seconds
+def _slowest(ask: Callable[[], object]) -> float:
+    def took() -> float:
+        started = time.perf_counter()
+        ask()
+        return time.perf_counter() - started
+
+    # The first time a statement is made ready as well, once in the life of a process.
+    took()
+    return round(1000 * max(took() for _ in range(_ASKED)), 1)
 
 
-def _cpu(database_pid: int | None) -> float:
-    return time.process_time() + (tree_cpu_seconds(database_pid) if database_pid else 0.0)
+def _prune(subject: _Subject) -> Figures:
+    """Prune what is in the older half of the month, for a while at the most."""
+    before_ms = time.time_ns() // 1_000_000 - MONTH_MS // 2
+    bytes_before, started = subject.bytes(), time.monotonic()
+    steps = list(_steps(subject.engine, before_ms))
+    seconds = time.monotonic() - started
+    gone = sum(count for count, _ in steps)
+    return {
+        "pruned_per_second": round(gone / seconds),
+        "pruned_ms_longest": round(1000 * max(took for _, took in steps), 1),
+        "bytes_back_a_row": round((bytes_before - subject.bytes()) / max(1, gone), 1),
+    }
 
 
-def _bytes(engine: Engine) -> int:
-    """Return what the whole database takes, whatever its tables; what waits to be reused is not taken."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-
-        def asked(statement: str) -> int:
-            return int(connection.execute(text(statement)).scalar_one())
-
-        if engine.dialect.name == "postgresql":
-            return asked("SELECT pg_database_size(current_database())")
-        pages = asked("PRAGMA page_count") - asked("PRAGMA freelist_count")
-        return pages * asked("PRAGMA page_size")
-
-
-def _prune(engine: Engine) -> float:
-    """Prune what is in the older half of the month, for a while at the most; return rows a second."""
-    before_ms = (time.time_ns() // 1_000_000 - MONTH_MS // 2) // HOUR_MS * HOUR_MS
-    gone, started = 0, time.monotonic()
-    while time.monotonic() - started < _LONGEST_PRUNING:
-        step = prune_rows(engine, PrunableKind.DELIVERIES, before_ms, _STEP).count
-        gone += step
-        if not step:
-            break
-    return gone / (time.monotonic() - started)
+def _steps(engine: Engine, before_ms: int) -> Iterator[tuple[int, float]]:
+    """Take steps of pruning; yield how many rows went with each, and for how long others could not write."""
+    ends = time.monotonic() + _LONGEST_PRUNING
+    while time.monotonic() < ends:
+        step = prune_rows(engine, PrunableKind.DELIVERIES, before_ms, _STEP)
+        yield step.count, step.seconds
+        if not step.count:
+            return
