@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.letters import bury, deliver, live
 from worker.ledger import batch_writing
+from worker.ledger.batches import plain_events
 from worker.ledger.deliveries import find_deliveries, tallies
 from worker.ledger.engine import reading
 from worker.ledger.migrations.changes import changes_of, lost_by
@@ -100,6 +101,21 @@ def test_pages_of_batches_have_each_delivery_once(engine: Engine) -> None:
     assert len(seen) == 42
     assert seen == [row.event_id for row in find_deliveries(engine, limit=100)]
     assert len(set(seen)) == 42
+
+
+def test_a_batch_holds_what_has_one_digest_each_or_none_at_all() -> None:
+    """And what the first request delivered; the order stays, and nothing is in both parts or in none."""
+    ways = [(1, _CONTENTS[0]), (2, _CONTENTS[0]), (1, ""), (1, "abc"), (2, "")]
+    rng = random.Random(3)
+    for _ in range(300):
+        some = rng.choices(ways, [6, 1, 1, 1, 1], k=rng.randint(0, 5))
+        events = [EventTrace(f"e{place}", "x", NOON, NOON, *way) for place, way in enumerate(some)]
+        plain, others = plain_events(msgspec.structs.replace(outcome([]), events=events))
+
+        first = [event for event in events if event.attempts == 1]
+        known = [event for event in first if len(event.content) == 32]
+        assert plain == (known if any(event.content for event in first) else first)
+        assert others == [event for event in events if event not in plain]
 
 
 def test_an_event_that_is_published_again_is_one_delivery(engine: Engine) -> None:

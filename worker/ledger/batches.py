@@ -99,19 +99,21 @@ def plain_events(outcome: Outcome) -> tuple[list[EventTrace], list[EventTrace]]:
     """Return the events of an outcome that a batch can hold, and the others."""
     if outcome.status != Status.DELIVERED or outcome.failure is not None or outcome.retry_at_ms is not None:
         return [], outcome.events
-    if _are_alike(outcome.events):
+    first = outcome.events
+    if {event.attempts for event in first} != {1}:
+        first = [event for event in first if event.attempts == 1]
+    if not _have_digests(first):
+        first = [event for event in first if _DIGEST(event.content)]
+    if len(first) == len(outcome.events):
         return outcome.events, []
-    plain = [event for event in outcome.events if event.attempts == 1 and _DIGEST(event.content)]
-    kept = set(map(id, plain))
-    return plain, [event for event in outcome.events if id(event) not in kept]
+    kept = set(map(id, first))
+    return first, [event for event in outcome.events if id(event) not in kept]
 
 
-def _are_alike(events: Sequence[EventTrace]) -> bool:
-    """Whether a batch can hold all of these: asked of all at once, for the CPU it takes."""
+def _have_digests(events: Sequence[EventTrace]) -> bool:
+    """Whether the content of each is known, or of none: asked of all at once, for the CPU it takes."""
     contents = [event.content for event in events]
-    return {event.attempts for event in events} <= {1} and (
-        not any(contents) or (set(map(len, contents)) == {_DIGITS} and bool(_HEX("".join(contents))))
-    )
+    return not any(contents) or (set(map(len, contents)) == {_DIGITS} and bool(_HEX("".join(contents))))
 
 
 def event_bits(event_id: str) -> int:
