@@ -10,7 +10,7 @@ from tests.mutants import running
 from tests.mutants.catalogue import TOP, Mutant, StaleMutant, mutants
 
 #: What a mutation run must cover.
-AREAS = {"scripts", "settlement", "verdicts", "guard", "tenancy", "recording", "batches"}
+AREAS = {"events", "scripts", "settlement", "verdicts", "guard", "tenancy", "recording", "batches"}
 
 
 def test_every_area_has_mutants() -> None:
