@@ -118,6 +118,17 @@ def test_a_batch_holds_what_has_one_digest_each_or_none_at_all() -> None:
         assert others == [event for event in events if event not in plain]
 
 
+def test_events_of_a_batch_keep_their_contents_at_each_integration(engine: Engine) -> None:
+    """And what two integrations got stands in two batches: neither needs a row of its own."""
+    events = [EventTrace(f"e{place}", "x", NOON, NOON, 1, one) for place, one in enumerate(_CONTENTS)]
+    settled = [msgspec.structs.replace(outcome([], integration_id=home), events=events) for home in _HOMES]
+    record_entries(engine, [("1-0", settled)], [])
+
+    wanted = {(home, f"e{place}", one) for home in _HOMES for place, one in enumerate(_CONTENTS)}
+    assert {(row.integration_id, row.event_id, row.content) for row in find_deliveries(engine)} == wanted
+    assert _view(engine, "deliveries") == []
+
+
 def test_an_event_that_is_published_again_is_one_delivery(engine: Engine) -> None:
     """And with another content it is two, both of which are shown."""
     for number, content in enumerate((_CONTENTS[0], _CONTENTS[0], _CONTENTS[1]), 1):
