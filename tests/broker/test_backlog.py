@@ -15,6 +15,8 @@ from worker.model.orders import WorkOrder
 
 #: As `slots.lua` has it: within this time a slot will soon be back.
 SOON_MS = 25
+#: And within this one an order that was issued will come.
+ON_ITS_WAY_MS = 1000
 
 
 def test_what_is_appended_is_claimed_once_and_gone_when_settled(
@@ -392,3 +394,23 @@ def _free_all(client: redis.Redis, integration_id: str) -> None:
 def _entries(client: redis.Redis, stream: str) -> Any:
     """Read a whole stream (redis-py's types allow for clients that are none of ours)."""
     return client.xrange(stream)
+
+
+def test_a_worker_that_is_there_takes_what_is_worth_a_batch(client: redis.Redis, backlog: Backlog) -> None:
+    """Although an order for another slot is on its way: its task would else end, and another begin soon."""
+    taken: dict[int, bool] = {}
+    while len(taken) < 2:
+        for waiting in (99, 100):
+            client.flushdb()
+            subscribe(client, "a")
+            append(client, "a", [["e1"]])
+            batch = claim(backlog, "a").batch
+            append(client, "a", [[f"e{number}" for number in range(waiting)]])
+            now = redis_now_ms(client)
+            client.hset("siem:state:a", "ordered_at", now)
+            found = backlog.settle(batch, delivered(batch))
+            # On a busy machine a second may pass between two commands: then that order is lost.
+            if redis_now_ms(client) - now < ON_ITS_WAY_MS:
+                taken[waiting] = found is not None
+
+    assert taken == {99: False, 100: True}

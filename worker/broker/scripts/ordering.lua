@@ -43,8 +43,13 @@ local function order_probe(lease_ms, slow)
   return {chosen, order(chosen, lease_ms), slow}
 end
 
+-- So many events a worker that is there takes, even if others may come for them: to have it end its task, and another one
+-- ordered soon after, costs more than two batches where there might be one.
+local WORTH_A_BATCH = 100
+
 -- Leases a free slot for work that waits: {slot, epoch, whether it is slow}, or false; and what it has found.
-local function order_free_slot(lease_ms)
+-- `is_here`: a worker takes it at once, no order goes through Celery.
+local function order_free_slot(lease_ms, is_here)
   local found = redis.call('HMGET', KEYS[2], 'held', 'breaker', 'rests_until', 'ordered_at', 'claimed_at',
     'last_send_ms', 'unclaimed_events', 'batch_events')
   if found[1] == '1' then
@@ -54,8 +59,9 @@ local function order_free_slot(lease_ms)
   if found[2] == 'open' then
     return order_probe(lease_ms, slow), found
   end
-  if rests(found[3]) or on_its_way(found[4]) or taken_soon(found[5], found[6], found[7], found[8])
-    or not work_waits() then
+  local others_come = on_its_way(found[4]) or taken_soon(found[5], found[6], found[7], found[8])
+  local is_worth_it = is_here and number(found[7], 0) >= WORTH_A_BATCH
+  if rests(found[3]) or (others_come and not is_worth_it) or not work_waits() then
     return false, found
   end
   for slot = 1, slots_allowed() do

@@ -86,7 +86,7 @@ local breaker = note(slot, ARGV[9], ARGV[10], {
 if ARGV[rest + 1] ~= 'retry' then
   free(slot)
 end
-local further, standing = order_free_slot(tonumber(ARGV[rest + 2]))
+local further, standing = order_free_slot(tonumber(ARGV[rest + 2]), true)
 if ARGV[rest + 1] == 'stay' and not further then
   further = order_to_stay(tonumber(slot), standing)
 end
