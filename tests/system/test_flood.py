@@ -20,6 +20,7 @@ from worker.broker import keys
 from worker.broker.ingress import counters
 from worker.broker.notices import floods
 from worker.broker.packing import unpack_chunk
+from worker.broker.shared_chunks import fetch_events
 from worker.broker.volumes import volumes_of
 from worker.model.events import EventType
 
@@ -58,8 +59,11 @@ def publish(fleet: Fleet, given: Iterable[dict[str, Any]]) -> None:
 def backlog(fleet: Fleet, tenant: str, kind: str) -> list[tuple[bytes, list[str]]]:
     """Return the chunks of the lane of that type: entry ids, and the ids of their events."""
     lane = keys.bulk if kind == "policy.allow" else keys.urgent
-    entries: Any = fleet.client.xrange(lane(f"int_{tenant}"))
-    return [(entry_id, [one.id for one in unpack_chunk(fields[b"events"])]) for entry_id, fields in entries]
+    found: Any = fleet.client.xrange(lane(f"int_{tenant}"))
+    entries = [(entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in found]
+    fetch_events(fleet.client, entries)
+    packed = [(entry_id, fields[fields.index(b"events") + 1]) for entry_id, fields in entries]
+    return [(entry_id, [one.id for one in unpack_chunk(events)]) for entry_id, events in packed]
 
 
 def routed(fleet: Fleet) -> list[str]:
