@@ -37,7 +37,7 @@ __all__ = ["Ingress", "IngressEntry", "RoutedChunk", "RoutingResult"]
 #: Counts on while the machine is suspended, where the system has such a clock.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: Bytes of memory that the entries of one read may take in Redis, unless it is a single one.
-HEAVIEST_READ = 64 << 20
+HEAVIEST_READ = 16 << 20
 #: So many entries are never too heavy: no form may be larger.
 _LIGHT_READ = HEAVIEST_READ // MOST_LINES_BYTES
 #: A hand-over of so many bytes at the most is done by a script: more are not to be copied once more.
