@@ -39,6 +39,7 @@ from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.syslog import datagrams
 from worker.transports.syslog import stream as syslog_stream
+from worker.transports.syslog.bare_send import sending
 from worker.transports.syslog.pool import EndWatch
 
 EVENTS = 12
@@ -300,11 +301,10 @@ def test_a_shortage_after_events_without_an_ack_id_uncounts_nothing(monkeypatch:
 def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those before it have gone, and do not go again."""
     batch = attempt_of(EVENTS).batch
-    real = datagrams._putting  # noqa: SLF001 - the one place that a datagram leaves by
     sent: list[int] = []
 
     def refusing(sock: socket.socket) -> Callable[[bytes], object]:
-        put = real(sock)
+        put = sending(sock)
 
         def refuse_the_fifth(message: bytes) -> None:
             sent.append(len(message))
@@ -316,7 +316,7 @@ def test_a_datagram_that_was_not_taken_holds_up_those_behind_it(monkeypatch: pyt
 
     receiver, options = RECEIVERS["syslog over UDP"]
     with receiver() as running, _delivering(batch, {"url": running.url} | options) as deliver:
-        monkeypatch.setattr(datagrams, "_putting", refusing)
+        monkeypatch.setattr(datagrams, "sending", refusing)
         found = deliver()
 
         assert found.settled == 4

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_network
 from typing import Any
@@ -18,6 +19,7 @@ from worker.model.errors import AddressRefused, ConnectFailed, DeadlinePassed, N
 from worker.transports.deadline import DeadlineSocket
 from worker.transports.guard import Guard
 from worker.transports.syslog import datagrams as syslog_datagrams
+from worker.transports.syslog.bare_send import sending
 from worker.transports.syslog.datagrams import SentDatagrams
 
 LONGEST = 65_507
@@ -123,6 +125,33 @@ def test_a_refusal_amid_a_batch_is_about_that_batch(monkeypatch: pytest.MonkeyPa
         assert receiver.wait_for(2)
 
     assert late == []
+
+
+def test_a_refusal_amid_a_burst_is_not_taken_for_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system tells it once, to the datagram that comes next; what comes behind that hears nothing."""
+    receiver, sent = SyslogUdpReceiver(), list[bytes]()
+    receiver.start()
+
+    def closing(sock: socket.socket) -> Callable[[bytes], object]:
+        send = sending(sock)
+
+        def close_the_port_behind_the_third(message: bytes) -> None:
+            send(message)
+            sent.append(message)
+            if len(sent) == 3:
+                receiver.stop()
+
+        return close_the_port_behind_the_third
+
+    monkeypatch.setattr(syslog_datagrams, "sending", closing)
+    monkeypatch.setattr(syslog_datagrams, "_look", _unseen)
+    with (
+        datagrams_to(receiver.url, max_datagrams_per_second=1_000_000) as way,
+        pytest.raises(ConnectFailed, match="refused the datagrams"),
+    ):
+        way.send(messages(syslog_datagrams._LARGEST_BURST), SOON)  # noqa: SLF001 - no setting
+
+    assert sent == messages(4), "the fifth was told that the fourth was refused"
 
 
 def test_only_the_first_of_many_batches_is_waited_behind(monkeypatch: pytest.MonkeyPatch) -> None:

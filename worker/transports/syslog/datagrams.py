@@ -22,6 +22,7 @@ from worker.model.log_events import SYSLOG_CLOSED_AFTER_SEND
 from worker.transports.deadline import Deadline
 from worker.transports.guard import Guard, Lifetime
 from worker.transports.shortages import shortage
+from worker.transports.syslog.bare_send import sending
 from worker.transports.syslog.connection import SyslogTarget
 from worker.transports.syslog.pool import ENDS, SUSPICIOUS, Pool
 
@@ -137,7 +138,7 @@ class SyslogDatagrams:
     ) -> SentDatagrams:
         too_long: set[int] = set()
         count = 0
-        put = _putting(sock)
+        put = sending(sock)
         while burst := messages[count : count + self._pace.burst]:
             if not self._pace.wait_for_turn(len(burst), deadline):
                 break
@@ -146,7 +147,7 @@ class SyslogDatagrams:
                 try:
                     try:
                         put(message)
-                    except BlockingIOError:
+                    except (BlockingIOError, InterruptedError):
                         _put(sock, message, deadline)
                 except OSError as error:
                     if error.errno == errno.EMSGSIZE:
@@ -212,14 +213,6 @@ class _Pace:
         if turn - now >= _SHORTEST_PAUSE:
             time.sleep(turn - now)
         return True
-
-
-def _putting(sock: socket.socket) -> Callable[[bytes], object]:
-    """Return what sends a datagram, or raises OSError: BlockingIOError where our own system has no room.
-
-    On a socket with a timeout, each call would ask first whether there is room.
-    """
-    return partial(socket.socket.send, sock)
 
 
 def _put(sock: socket.socket, message: bytes, deadline: Deadline) -> None:
