@@ -31,7 +31,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE siem_owner IN SCHEMA public
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO siem;
 ALTER DEFAULT PRIVILEGES FOR ROLE siem_owner IN SCHEMA public GRANT USAGE ON SEQUENCES TO siem;
 
--- Functions by which `siem` begins and drops periods of deliveries: their owner makes and drops the tables.
+-- Functions by which `siem` begins, seals and drops periods of deliveries: their owner makes and drops the tables.
 ALTER DEFAULT PRIVILEGES FOR ROLE siem_owner REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 ALTER DEFAULT PRIVILEGES FOR ROLE siem_owner IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO siem;
 SELECT format('REVOKE EXECUTE ON FUNCTION %1$s FROM PUBLIC; GRANT EXECUTE ON FUNCTION %1$s TO siem', oid::regprocedure)

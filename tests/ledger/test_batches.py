@@ -16,6 +16,7 @@ from worker.ledger.engine import reading
 from worker.ledger.migrations.changes import changes_of, lost_by
 from worker.ledger.migrations.revisions import own_steps
 from worker.ledger.migrations.runner import downgrade_tables, upgrade_tables
+from worker.ledger.period_indexes import indexes
 from worker.ledger.pruning import PrunableKind, oldest_due, prune_rows
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import EventTrace, Outcome, Status
@@ -56,7 +57,7 @@ def test_the_view_is_a_plain_table(engine: Engine, seed: int, monkeypatch: pytes
     entries = [(f"{number}-0", [_settlement(rng, 12)]) for number in range(1, 60)]
     given = rng.sample(entries, len(entries)) + entries[:10]
     # Only the period that is written to and the one before are looked into.
-    monkeypatch.setattr(batch_writing, "near_periods", _all_periods)
+    monkeypatch.setattr(batch_writing, "near_indexes", indexes)
     while given:
         size = rng.randint(1, 6)
         record_entries(engine, given[:size], [])
@@ -81,10 +82,6 @@ def test_the_view_is_a_plain_table(engine: Engine, seed: int, monkeypatch: pytes
         }
     counted = tallies(engine)
     assert sum(one.delivered + one.retrying + one.dead for one in counted.values()) == len(expected)
-
-
-def _all_periods(connection: Any) -> list[int]:
-    return list(connection.execute(text("SELECT id FROM delivery_periods ORDER BY id DESC")).scalars())
 
 
 def test_pages_of_batches_have_each_delivery_once(engine: Engine) -> None:

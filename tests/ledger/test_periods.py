@@ -15,6 +15,7 @@ from tests.ledger.entries import NOON, outcome
 from worker.ledger import batch_writing, periods, recording
 from worker.ledger.deliveries import find_deliveries
 from worker.ledger.engine import open_ledger, reading
+from worker.ledger.period_indexes import ids_table, indexes
 from worker.ledger.pruning import PrunableKind, prune_rows
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import Outcome, Status
@@ -23,12 +24,14 @@ _DAY_MS = 86_400_000
 
 
 def _tables(engine: Engine) -> set[str]:
-    """Return the names of the indexes of periods that are there."""
+    """Return the names of the indexes of periods that are there, sealed or not."""
     source = "pg_tables" if engine.dialect.name == "postgresql" else "sqlite_master"
     column = "tablename" if engine.dialect.name == "postgresql" else "name"
     with reading(engine) as connection:
         names = connection.execute(text(f"SELECT {column} FROM {source}")).scalars()  # noqa: S608 - names of ours
-        return {name for name in names if name.startswith("delivered_ids_")}
+        return {name for name in names if name.startswith("delivered_ids_")} | {
+            ids_table(one.period) for one in indexes(connection) if one.bits is not None
+        }
 
 
 def _periods(engine: Engine) -> list[int]:
@@ -37,13 +40,18 @@ def _periods(engine: Engine) -> list[int]:
 
 
 def _held(engine: Engine) -> tuple[int, int]:
-    """Return how many deliveries batches hold, and how many keys their indexes."""
+    """Return how many deliveries batches hold, and how many keys the indexes of their periods."""
     with reading(engine) as connection:
         events = connection.execute(text("SELECT coalesce(sum(events), 0) FROM delivered_batches"))
         keys = [
-            connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()  # noqa: S608 - names of ours
-            for name in _tables(engine)
+            connection.execute(text(f"SELECT count(*) FROM {ids_table(one.period)}")).scalar_one()  # noqa: S608 - names of ours
+            for one in indexes(connection)
+            if one.bits is None
         ]
+        if engine.dialect.name == "postgresql":
+            finished = "SELECT period FROM sealed_periods WHERE finished"
+            sealed = f"SELECT sum(cardinality(keys)) FROM delivered_keys WHERE period IN ({finished})"  # noqa: S608 - the same
+            keys.append(connection.execute(text(sealed)).scalar_one() or 0)
         return int(events.scalar_one()), sum(keys)
 
 
@@ -148,7 +156,7 @@ def _at_commit(engine: Engine) -> None:
 #: Where a recorder dies: in each place nothing of its transaction may be left.
 _PLACES = {
     "a period was made": _behind(batch_writing, "_open_period"),
-    "keys are in the index": _behind(batch_writing, "_index"),
+    "keys are in the index": _behind(batch_writing, "write_keys"),
     "batches are written": _behind(batch_writing, "_count"),
     "all is written": _behind(recording, "disable_gone"),
     "at commit": _at_commit,
@@ -167,6 +175,30 @@ def test_a_killed_recorder_leaves_nothing_half_done(engine: Engine, url: str, pl
     assert again == 3
     assert (_periods(engine), _tables(engine), _held(engine)) == ([1], {"delivered_ids_1"}, (2, 2))
     assert record_entries(engine, [entry], []).count == 0
+
+
+@pytest.mark.parametrize("place", [*_PLACES, "an index is sealed"])
+def test_who_is_killed_at_a_change_of_periods_changes_nothing(
+    engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Neither a period begins, nor is an older one sealed; then both are done, and all is found."""
+    monkeypatch.setattr(batch_writing, "FULL", 2)
+    for number in range(2):
+        _record_two(engine, number)
+    before = (_periods(engine), _tables(engine), _held(engine))
+    places = _PLACES | {"an index is sealed": _behind(batch_writing, "seal")}
+    _killed(url, lambda mine: _record_two(mine, 2), places[place])
+    left = (_periods(engine), _tables(engine), _held(engine))
+    _record_two(engine, 2)
+    with reading(engine) as connection:
+        sealed = [one.period for one in indexes(connection) if one.bits is not None]
+
+    assert before == ([1, 2], {"delivered_ids_1", "delivered_ids_2"}, (4, 4))
+    assert left == before
+    assert _periods(engine) == [1, 2, 3]
+    assert _held(engine) == (6, 6)
+    assert sealed == ([1] if engine.dialect.name == "postgresql" else [])
+    assert [len(find_deliveries(engine, event_id=f"e{number}0")) for number in range(3)] == [1, 1, 1]
 
 
 def test_who_is_killed_dropping_a_period_leaves_it_whole(

@@ -11,15 +11,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
-from worker.ledger.batch_writing import ids_table, read_batches
-from worker.ledger.batches import (
-    BatchedDelivery,
-    delivered_batches,
-    delivery_periods,
-    entries_of,
-    keys_of_event,
-)
+from worker.ledger.batch_writing import read_batches
+from worker.ledger.batches import BatchedDelivery, delivered_batches, delivery_periods, entries_of
 from worker.ledger.engine import chunks
+from worker.ledger.period_indexes import places_of_events
 from worker.ledger.rows import Row
 from worker.ledger.schema import deliveries
 from worker.model.outcomes import event_id_of, key_of_reused
@@ -29,8 +24,6 @@ _period = delivery_periods.c
 _delivery = deliveries.c
 #: Batches of one look, at first and at the most.
 _FIRST_LOOK, _LARGEST_LOOK = 2, 64
-#: Events, and ranges of keys, that one statement looks for; SQLite takes 500 parts of a UNION.
-_FEW_EVENTS, _MOST_RANGES = 20, 400
 #: Where a row holds its event, integration, version and content.
 _EVENT, _HOME, _VERSION, _CONTENT = 0, 1, 14, 16
 
@@ -41,10 +34,8 @@ def rows_of_events(connection: Connection, event_ids: Collection[str], since_ms:
     Those of periods in which nothing was settled since then may be left out.
     """
     ids = set(event_ids)
-    wanted = select(_period.id).where(_period.newest_ms >= since_ms).order_by(_period.id.desc())
-    periods = connection.execute(wanted).scalars().all() if ids else ()
     found: list[BatchedDelivery] = []
-    for period, numbers in _places(connection, periods, ids).items():
+    for period, numbers in places_of_events(connection, ids, _period.newest_ms >= since_ms).items():
         for batch in read_batches(connection, period, numbers):
             found += [entry for entry in entries_of(batch) if entry.row[_EVENT] in ids]
     latest: dict[Row, Row] = {}
@@ -108,22 +99,6 @@ def without_moved(connection: Connection, rows: Iterable[Row]) -> list[Row]:
 def _is_among(content: str | None, contents: set[str | None]) -> bool:
     """Whether one of these may be the content; one that is not known may be any."""
     return bool(contents) and (content is None or content in contents or None in contents)
-
-
-def _places(
-    connection: Connection, periods: Sequence[int], event_ids: Collection[str]
-) -> dict[int, set[int]]:
-    """Return the batches that have, or seem to have, one of these events, by period."""
-    found: dict[int, set[int]] = {}
-    for events in chunks(event_ids, _FEW_EVENTS):
-        bounds = [keys_of_event(event_id) for event_id in events]
-        condition = " OR ".join(f"key BETWEEN {first} AND {last}" for first, last in bounds)
-        for some in chunks(periods, _MOST_RANGES // len(bounds)):
-            # In one statement: with one for each period, most of the time is the way there and back.
-            parts = (f"SELECT {one}, number FROM {ids_table(one)} WHERE {condition}" for one in some)  # noqa: S608 - names and numbers of ours
-            for period, number in connection.exec_driver_sql(" UNION ALL ".join(parts)):
-                found.setdefault(period, set()).add(number)
-    return found
 
 
 def _newest_batches(connection: Connection, conditions: Sequence[ColumnElement[bool]]) -> Iterator[Any]:

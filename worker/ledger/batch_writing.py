@@ -27,6 +27,7 @@ from worker.ledger.batches import (
 )
 from worker.ledger.bulk import Upsert, as_array, write_rows
 from worker.ledger.engine import chunks
+from worker.ledger.period_indexes import PeriodIndex, ids_table, near_indexes, places_of, seal, write_keys
 from worker.ledger.rows import Row, delivery_rows, storable
 from worker.model.deliveries import EventTrace, Outcome
 
@@ -36,9 +37,6 @@ FULL, LONG_MS = 300_000, 43_200_000
 SPAN = 16
 #: For how long a delivery is looked for in the period before as well, in ms.
 OVERLAP_MS = 120_000
-
-#: Above all numbers of batches.
-_LARGEST = (1 << 31) - 1
 
 _period = delivery_periods.c
 _batch = delivered_batches.c
@@ -85,6 +83,7 @@ def write_batches(connection: Connection, found: Sequence[Plain], now_ms: int) -
         rest += others
     write_rows(connection, _BATCHES, [batch_row(period.id, place, one) for place, one in kept])
     _count(connection, period.id, len(fresh), kept)
+    seal(connection, sum(len(one.keys) for one in fresh))
     return [row for one in rest for row in delivery_rows(one.outcome, one.version, one.events)]
 
 
@@ -108,51 +107,32 @@ def moved_rows(connection: Connection, rows: Sequence[Row]) -> list[Row]:
     by_home: dict[str, set[str]] = {}
     for event_id, home, *_ in rows:
         by_home.setdefault(home, set()).add(event_id)
-    periods = near_periods(connection) if by_home else []
+    near = near_indexes(connection) if by_home else []
     found: list[BatchedDelivery] = []
-    for period in periods:
+    for index in near:
         keys = [key for home, ids in by_home.items() for key in index_keys(list(ids), home)]
-        numbers = {number for _, number in places_of(connection, period, keys)}
+        numbers = {number for _, number in places_of(connection, index, keys)}
         found += [
             entry
-            for batch in read_batches(connection, period, numbers)
+            for batch in read_batches(connection, index.period, numbers)
             for entry in entries_of(batch)
             if entry.row[0] in by_home.get(entry.row[1], ())
         ]
     return move_entries(connection, found)
 
 
-def near_periods(connection: Connection) -> list[int]:
-    """Return the period that is written to, and the one before."""
-    return list(connection.execute(select(_period.id).order_by(_period.id.desc()).limit(2)).scalars())
-
-
 def _claimed(connection: Connection, period: Any, now_ms: int, keys: Mapping[int, int]) -> dict[int, int]:
     """Write these keys into the index; return those that were not there, nor in the period before."""
     own = dict(keys)
     if now_ms - period.began_ms < OVERLAP_MS:
-        for earlier in near_periods(connection)[1:]:
+        for earlier in near_indexes(connection)[1:]:
             for key, _ in places_of(connection, earlier, keys):
                 own.pop(key, None)
-    if _index(connection, period.id, own) != len(own):
+    if write_keys(connection, period.id, own) != len(own):
         first = period.batches + 1
-        for key, _ in places_of(connection, period.id, own, before=first):
+        for key, _ in places_of(connection, PeriodIndex(period.id), own, before=first):
             own.pop(key, None)
     return own
-
-
-def _index(connection: Connection, period: int, keys: Mapping[int, int]) -> int:
-    """Write keys, and return how many were new."""
-    ordered = sorted(keys)
-    if not ordered:
-        return 0
-    numbers = list(map(keys.__getitem__, ordered))
-    into = f"INSERT INTO {ids_table(period)} (key, number)"
-    if connection.dialect.name == "postgresql":
-        statement = f"{into} SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING"  # noqa: S608 - a name of ours
-        return connection.exec_driver_sql(statement, (as_array(ordered), as_array(numbers))).rowcount
-    rows = list(zip(ordered, numbers, strict=True))
-    return connection.exec_driver_sql(f"{into} VALUES (?, ?) ON CONFLICT DO NOTHING", rows).rowcount
 
 
 def _count(connection: Connection, period: int, batches: int, kept: Sequence[tuple[int, Plain]]) -> None:
@@ -164,11 +144,6 @@ def _count(connection: Connection, period: int, batches: int, kept: Sequence[tup
         "newest_ms": case((_period.newest_ms < newest_ms, newest_ms), else_=_period.newest_ms),
     }
     connection.execute(update(delivery_periods).where(_period.id == period).values(changed))
-
-
-def ids_table(period: int) -> str:
-    """Return the name of the table that is the index of a period."""
-    return f"delivered_ids_{int(period)}"
 
 
 def rows_known(connection: Connection, event_ids: Sequence[str]) -> set[tuple[str, str]]:
@@ -184,28 +159,6 @@ def rows_known(connection: Connection, event_ids: Sequence[str]) -> set[tuple[st
     )
     encoded = msgspec.json.encode(list(event_ids)).decode()
     return {(row[0], row[1]) for row in connection.exec_driver_sql(statement, (encoded,))}
-
-
-def places_of(
-    connection: Connection, period: int, keys: Collection[int], *, before: int = _LARGEST
-) -> list[tuple[int, int]]:
-    """Return those of the keys that the index of a period has, each with the number of its batch.
-
-    Only of batches with a number below `before`.
-    """
-    if not keys:
-        return []
-    table = ids_table(period)
-    # In the order of the index: neighbours stand on one page.
-    ordered = ",".join(map(str, sorted(keys)))
-    if connection.dialect.name == "postgresql":
-        statement = f"SELECT key, number FROM {table} WHERE key = ANY(%s::bigint[]) AND number < %s"  # noqa: S608 - a name of ours
-        given = f"{{{ordered}}}"
-    else:
-        joined = f"json_each(?) j CROSS JOIN {table} i ON i.key = j.value AND i.number < ?"
-        statement = f"SELECT i.key, i.number FROM {joined}"  # noqa: S608 - the same
-        given = f"[{ordered}]"
-    return [(row[0], row[1]) for row in connection.exec_driver_sql(statement, (given, before))]
 
 
 def read_batches(connection: Connection, period: int, numbers: Collection[int]) -> Iterator[Any]:

@@ -156,7 +156,7 @@ def as_outage(engine: Engine) -> Iterator[None]:
     try:
         yield
     except exc.DBAPIError as error:
-        if _is_about_missing_tables(error):
+        if is_about_missing_tables(error):
             words = f"the ledger's tables are not those of this release ({reason_of(error)})"
             raise SchemaOutdated(f"{words}: run `siem db upgrade`") from error
         if not (is_about_data(error) or _is_about_sql(error)):
@@ -176,6 +176,11 @@ def is_about_data(error: exc.DBAPIError) -> bool:
         return True
     # Without SQLSTATE: SQLite, or psycopg that refuses a value before it sends it.
     return isinstance(error, exc.DataError | exc.IntegrityError)
+
+
+def is_about_missing_tables(error: exc.DBAPIError) -> bool:
+    """Whether the database knows a table, or a column, not by that name."""
+    return _state(error) in _MISSING_STATES or any(words in str(error.orig) for words in _MISSING_WORDS)
 
 
 def ledger_unavailable(engine: Engine, error: exc.SQLAlchemyError) -> LedgerUnavailable:
@@ -213,10 +218,6 @@ def reason_of(error: exc.DBAPIError) -> str:
 def _state(error: exc.DBAPIError) -> str | None:
     state: str | None = getattr(error.orig, "sqlstate", None)
     return state
-
-
-def _is_about_missing_tables(error: exc.DBAPIError) -> bool:
-    return _state(error) in _MISSING_STATES or any(words in str(error.orig) for words in _MISSING_WORDS)
 
 
 def _is_about_sql(error: exc.DBAPIError) -> bool:

@@ -10,11 +10,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, select, text
 
-from worker.ledger.batch_writing import SPAN, ids_table, move_entries, places_of, read_batches, take_turn
+from worker.ledger.batch_writing import SPAN, move_entries, read_batches, take_turn
 from worker.ledger.batches import BatchedDelivery, delivered_batches, delivery_periods, entries_of, index_keys
 from worker.ledger.bulk import SETTLEMENTS, write_rows
 from worker.ledger.dead_letters import WAITS
 from worker.ledger.engine import chunks, reading, writing
+from worker.ledger.period_indexes import ids_table, indexes, places_of
 from worker.ledger.rows import newest_only
 from worker.ledger.schema import dead_letters
 
@@ -57,8 +58,8 @@ def _drop_tables(connection: Connection, periods: Sequence[int]) -> int:
     count = int(connection.execute(counted).scalar_one() or 0)
     # The table of the span goes with the last of its periods that stands there.
     connection.execute(delete(delivery_periods).where(_period.id.in_(periods)))
-    dropped = text("SELECT siem_drop_period(one) FROM unnest(CAST(:periods AS bigint[])) one")
-    connection.execute(dropped, {"periods": list(periods)})
+    dropped = "SELECT siem_drop_period(one), siem_drop_keys(one) FROM unnest(CAST(:periods AS bigint[])) one"
+    connection.execute(text(dropped), {"periods": list(periods)})
     return count
 
 
@@ -142,9 +143,9 @@ def _waited_for(connection: Connection, periods: Sequence[int]) -> list[BatchedD
         by_home.setdefault(home, []).append(event_id)
     keys = [key for home, ids in by_home.items() for key in index_keys(ids, home)]
     found: list[BatchedDelivery] = []
-    for period in periods:
-        numbers = {number for _, number in places_of(connection, period, keys)}
-        for batch in read_batches(connection, period, numbers):
+    for index in indexes(connection, _period.id.in_(periods)):
+        numbers = {number for _, number in places_of(connection, index, keys)}
+        for batch in read_batches(connection, index.period, numbers):
             found += [entry for entry in entries_of(batch) if entry.row[:2] in waiting]
     return found
 
