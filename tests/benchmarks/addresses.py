@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tests.benchmarks.measuring import PATIENT, hardware
+from tests.benchmarks.measuring import PATIENT, end_on_sigterm, hardware
 from tests.fleet import Fleet, wait_until
 from tests.interop.hosts_file import HOST, HostsFile
 from tests.receivers.hec import HecReceiver
@@ -51,6 +51,7 @@ class Destination:
 
 def main() -> None:
     """Measure and print one JSON object."""
+    end_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rate", type=int, default=20, help="events a second (default 20)")
     parser.add_argument("--seconds", type=int, default=45, help="of each span (default 45)")

@@ -6,11 +6,9 @@ told to (SIGTERM) and when its time is up.
 
 import argparse
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
 
 from tests.benchmarks import peers
 from tests.benchmarks.alternative import one_task_an_event
@@ -29,6 +27,7 @@ from tests.benchmarks.fleet_runs import (
     waiting,
 )
 from tests.benchmarks.ledger_runs import measure
+from tests.benchmarks.measuring import end_on_sigterm, leave_blocks
 
 #: For how many seconds one run may take at the most, and how many rows of a ledger that it fills make that a
 #: second longer; then it is ended and counts as failed.
@@ -80,8 +79,8 @@ def main() -> None:
     parser.add_argument("--filled", type=int, required=True, help="rows of a ledger that is not empty")
     parser.add_argument("--peer", choices=peers.NAMES, help="measure this one on the same events instead")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGALRM, _end)
+    end_on_sigterm()
+    signal.signal(signal.SIGALRM, leave_blocks)
     signal.alarm(limit(given.case, given.filled))
     print_figures(_measured(given))
 
@@ -101,12 +100,6 @@ def _measured(given: argparse.Namespace) -> Figures:
     if case.unit == "row":
         return case.measure(events, given.filled)
     return case.measure(events, filled=given.filled)
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    """Leave all blocks, which end what they started."""
-    signal.alarm(0)
-    sys.exit(f"ended by {signal.Signals(number).name}: a run may take so long, and no longer")
 
 
 if __name__ == "__main__":

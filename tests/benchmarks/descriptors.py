@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import func, select, text
 
-from tests.benchmarks.measuring import PATIENT, hardware
+from tests.benchmarks.measuring import PATIENT, end_on_sigterm, hardware
 from tests.fleet import Fleet, wait_until
 from tests.procfile import WORKER
 from tests.receivers.hec import HecReceiver
@@ -37,6 +37,7 @@ _CONNECTIONS = 128
 
 def main() -> None:
     """Measure and print one JSON object."""
+    end_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--webhooks", type=int, default=12, help="of 128 connections (default 12)")
     parser.add_argument("--events", type=int, default=400, help="that go to each destination (default 400)")

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.measuring import PATIENT, counting_splunk, hardware
+from tests.benchmarks.measuring import PATIENT, counting_splunk, end_on_sigterm, hardware
 from tests.demo.running import Running
 from tests.fleet import Fleet, wait_until
 from worker.broker.connection import redis_client
@@ -38,6 +38,7 @@ _PROBES = {
 
 def main() -> None:
     """Measure and print one JSON object."""
+    end_on_sigterm()
     given = _arguments()
     if given.publish:
         url, seconds = given.publish

@@ -23,7 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.fleet_runs import per_unit
-from tests.benchmarks.measuring import PATIENT, counting_splunk, hardware, peak_mb, recorded, tree_cpu_seconds
+from tests.benchmarks.measuring import (
+    PATIENT,
+    counting_splunk,
+    end_on_sigterm,
+    hardware,
+    peak_mb,
+    recorded,
+    tree_cpu_seconds,
+)
 from tests.fleet import Fleet, wait_until
 from tests.ledger.postgres import postgres_server
 from worker.broker import keys
@@ -38,6 +46,7 @@ _LONGEST_WAIT = 3600.0
 
 def main() -> None:
     """Measure and print one JSON object."""
+    end_on_sigterm()
     given = arguments()
     runs = [measure(given, number) for number in given.processes]
     json.dump({"hardware": hardware(), "runs": runs}, sys.stdout, indent=2)

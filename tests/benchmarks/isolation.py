@@ -27,7 +27,7 @@ from typing import Any
 from sqlalchemy import text
 
 from tests.benchmarks.hostile import hostile_destinations
-from tests.benchmarks.measuring import PATIENT, counting_splunk, hardware
+from tests.benchmarks.measuring import PATIENT, counting_splunk, end_on_sigterm, hardware
 from tests.demo.running import Running
 from tests.fleet import Fleet, wait_until
 from worker.model.events import EventType
@@ -59,6 +59,7 @@ _ROLES = ("router", "router-2", "worker", "recorder")
 
 def main() -> None:
     """Measure alone, then beside each, and print one JSON object."""
+    end_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--events", type=int, default=100_000, help="of the mass (default 100000)")
     parser.add_argument("--rate", type=int, default=200, help="of the trickle, a second")

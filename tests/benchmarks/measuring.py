@@ -1,12 +1,15 @@
-"""What the benchmarks share: the waits of production, a sink that counts, CPU seconds of processes."""
+"""What the benchmarks share: the waits of production, a sink that counts, CPU of processes, how to end."""
 
 import os
 import platform
+import signal
+import sys
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import text
 
@@ -30,6 +33,17 @@ PATIENT: dict[str, Any] = {
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
+def end_on_sigterm() -> None:
+    """From now on SIGTERM leaves all blocks, and these end the processes that they have started."""
+    signal.signal(signal.SIGTERM, leave_blocks)
+
+
+def leave_blocks(number: int, _frame: object) -> NoReturn:
+    """Exit because of a signal: `timeout` sends SIGTERM, and an alarm says that a run took too long."""
+    signal.alarm(0)
+    sys.exit(f"ended by {signal.Signals(number).name}")
+
+
 def counting_splunk(directory: Path) -> AbstractContextManager[Running]:
     """Start an HTTP Event Collector that counts what it receives and reads nothing."""
     return starter("splunk_receiver", directory / "sink.port")("--count-only")
@@ -41,15 +55,23 @@ def tree_cpu_seconds(pid: int) -> float:
     Redis rewrites its append-only file in a child, and PostgreSQL has a process for each connection (Linux).
     """
     stats = _stats()
+    ticks = sum(sum(map(int, stats[one][11:15])) for one in _tree(stats, pid))
+    return ticks / _TICKS
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and all below it that live (Linux)."""
+    return _tree(_stats(), pid)
+
+
+def _tree(stats: Mapping[int, Sequence[str]], pid: int) -> list[int]:
     below: defaultdict[int, list[int]] = defaultdict(list)
     for child, fields in stats.items():
         below[int(fields[1])].append(child)
-    ticks, wanted = 0, [pid]
-    while wanted:
-        one = wanted.pop()
-        ticks += sum(map(int, stats[one][11:15]))
-        wanted += below[one]
-    return ticks / _TICKS
+    found = [pid]
+    for one in found:
+        found += below[one]
+    return found
 
 
 def running_cpu_seconds(pid: int) -> float:

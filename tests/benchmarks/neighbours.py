@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import text
 
 from tests.benchmarks.hostile import hostile_destinations
-from tests.benchmarks.measuring import PATIENT, counting_splunk, hardware
+from tests.benchmarks.measuring import PATIENT, counting_splunk, end_on_sigterm, hardware
 from tests.fleet import Fleet, wait_until
 from worker.integrations.integration import parse_integration
 from worker.model.events import EventType
@@ -37,6 +37,7 @@ _ILL_RATE = 2
 
 def main() -> None:
     """Measure and print one JSON object."""
+    end_on_sigterm()
     given = _arguments()
     threads = str(Settings.model_fields["worker_threads"].default)
     with (

@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tests.benchmarks.measuring import hardware
+from tests.benchmarks.measuring import end_on_sigterm, hardware
 from tests.fleet import Fleet
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
@@ -44,6 +44,7 @@ _WELL_SECONDS = 5.0
 
 def main() -> None:
     """Measure, print one JSON object, and exit with 1 if a promise was not kept."""
+    end_on_sigterm()
     given = arguments(sys.argv[1:])
     result = measure(given)
     json.dump({"hardware": hardware(), **result}, sys.stdout, indent=2)

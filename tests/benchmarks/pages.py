@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
-from tests.benchmarks.measuring import hardware
+from tests.benchmarks.measuring import end_on_sigterm, hardware
 from tests.fleet import Fleet
 from tests.pages.conftest import HOME, OURS, running
 from worker.integrations.integration import parse_integration
@@ -44,6 +44,7 @@ SELECT 'int_' || (i % :integrations), :now - (i / :integrations) * 60000, 60, 1,
 
 def main() -> None:
     """Fill, ask, and print one JSON object."""
+    end_on_sigterm()
     given = _arguments()
     with tempfile.TemporaryDirectory(prefix="siem-pages-") as name, Fleet(Path(name)) as fleet:
         began = time.monotonic()

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from tests.benchmarks.measuring import PATIENT, hardware, recorded
+from tests.benchmarks.measuring import PATIENT, end_on_sigterm, hardware, recorded
 from tests.demo.running import starter
 from tests.fleet import Fleet, wait_until
 from tests.ledger.postgres import postgres_server
@@ -60,6 +60,7 @@ class _ColdFleet(Fleet):
 
 def main() -> None:
     """Measure and print one JSON object."""
+    end_on_sigterm()
     given = arguments()
     json.dump({"hardware": hardware(), **measure(given)}, sys.stdout, indent=2)
     sys.stdout.write("\n")

@@ -18,7 +18,7 @@ from typing import Any
 
 import redis
 
-from tests.benchmarks.measuring import hardware
+from tests.benchmarks.measuring import end_on_sigterm, hardware
 from tests.broker.sending import TIMING, subscribe
 from tests.embedded_servers import VALKEY, start_server
 from worker.broker import keys
@@ -51,6 +51,7 @@ _CASES = {"off": (False, 0), "on_none": (True, 0), "on_1_percent": (True, 100), 
 
 def main() -> None:
     """Measure every case in each round and print one JSON object."""
+    end_on_sigterm()
     arguments = _arguments()
     lines = list(sample_lines(arguments.events))
     best = dict.fromkeys(_CASES, float("inf"))
