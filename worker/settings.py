@@ -124,7 +124,7 @@ class Settings(
     recorder_linger: Annotated[
         Seconds,
         Field(ge=0, description="How long the recorder gathers outcomes for one transaction."),
-    ] = 0.1
+    ] = 0.25
     worker_threads: Annotated[
         int,
         Field(

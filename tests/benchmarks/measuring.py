@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from tests.demo.running import Running, starter
 from tests.fleet import Fleet
+from worker.settings import Settings
 
 #: The waits of production, not of the tests.
 PATIENT: dict[str, Any] = {
@@ -25,7 +26,7 @@ PATIENT: dict[str, Any] = {
     "SIEM_ORDER_LEASE": "30",
     "SIEM_SWEEP_INTERVAL": "2",
     "SIEM_CLAIM_IDLE": "30",
-    "SIEM_RECORDER_LINGER": "0.1",
+    "SIEM_RECORDER_LINGER": str(Settings.model_fields["recorder_linger"].default),
     "SIEM_WORKER_THREADS": "16",
     "SIEM_LOG_LEVEL": "WARNING",
 }

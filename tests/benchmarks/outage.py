@@ -34,7 +34,7 @@ _SETTINGS: dict[str, Any] = {
     "SIEM_LEASE": "60",
     "SIEM_ORDER_LEASE": "30",
     "SIEM_SWEEP_INTERVAL": "2",
-    "SIEM_RECORDER_LINGER": "0.1",
+    "SIEM_RECORDER_LINGER": "0.25",
     "SIEM_WORKER_THREADS": "128",
     "SIEM_LOG_LEVEL": "WARNING",
 }

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, repeat
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from worker.model.availability import (
     Dependencies,
     run_forever,
     run_forever_pausing,
+    together,
 )
 from worker.model.errors import BrokerUnavailable, LedgerUnavailable, SchemaOutdated
 
@@ -203,6 +205,21 @@ def test_tables_of_another_release_are_waited_for(caplog: pytest.LogCaptureFixtu
     run_forever(step, stopping, Dependencies(log), log)
 
     assert said(caplog) == ["lost the database", "the database is back"]
+
+
+def test_what_rests_for_long_wakes_together() -> None:
+    """At the same moment, whenever it began to rest: never later than asked for, nor much sooner."""
+    for began in (5.0, 5.002, 5.4, 5.999):
+        for asked in (1.0, 2.0, 60.0):
+            rest = together(asked, partial(float, began))
+
+            assert asked / 2 <= rest <= asked
+            assert rest == asked / 2 or round(began + rest, 6).is_integer()
+
+
+def test_a_short_rest_is_as_long_as_was_asked_for() -> None:
+    """What is tried again soon does not wait for the end of a second."""
+    assert [together(seconds) for seconds in (0.0, 0.1, 0.5, 0.999)] == [0.0, 0.1, 0.5, 0.999]
 
 
 def test_what_is_back_is_told_before_a_rest(caplog: pytest.LogCaptureFixture) -> None:

@@ -22,6 +22,8 @@ _SMALL, _LARGE = 1 << 14, 1 << 18
 #: Commands of fewer bytes than this are sent together.
 _JOINED = 1 << 16
 _MORE = object()
+#: To join the two at each look would cost as much as the look.
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
 
 
 class LeanConnection(Connection):
@@ -46,7 +48,7 @@ class LeanConnection(Connection):
         if sock is None or sock.gettimeout() is not None:  # who set another time-out asks before each read
             return False
         try:
-            sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            sock.recv(1, _PEEK)
         except BlockingIOError:
             return True
         except OSError:

@@ -39,6 +39,7 @@ from worker.broker.identity import ProcessIdentity, process_identity
 from worker.broker.oom import ask_when_full
 from worker.broker.round_trips import ask_by
 from worker.integrations import destination_types
+from worker.model.availability import together
 from worker.model.clocks import TELLING_SKEW
 from worker.model.errors import BrokerUnavailable
 from worker.model.fleet_health import worker_role
@@ -115,7 +116,7 @@ class Heartbeat:
         while not self._stopping.is_set():
             # The first try after a connection was lost finds that out, and the second makes another.
             is_given = self._give() or self._give()
-            self._stopping.wait(EVERY if is_given else AGAIN)
+            self._stopping.wait(together(EVERY) if is_given else AGAIN)
 
     def _give(self) -> bool:
         """Give a sign; return False if there is no Redis, so that the next try should come sooner."""

@@ -9,6 +9,7 @@ does not turn any more is stuck, and nothing else shows it.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -206,7 +207,7 @@ def run_forever_pausing(
     me = object()
     pause = 0.0
     task = log.name.rpartition(".")[2]
-    while not stopping.wait(pause):
+    while not stopping.wait(together(pause)):
         dependencies.loops.turned(task)
         began = time.monotonic()
         try:
@@ -218,3 +219,16 @@ def run_forever_pausing(
             pause = LONGEST_PAUSE
         else:
             dependencies.back(me)
+
+
+def together(seconds: float, clock: Callable[[], float] = time.monotonic) -> float:
+    """Return for how long to rest instead of so many seconds, so that what rests for long wakes together.
+
+    Processes at rest wake so seldom that each time they find the processor's caches cold. What all of them do
+    at once costs a fifth less than one after the other. It is no longer than asked for, and half of that at
+    the least; less than a second is left as it is.
+    """
+    if seconds < 1:
+        return seconds
+    now = clock()
+    return max(seconds / 2, math.floor(now + seconds) - now)

@@ -13,7 +13,7 @@ from worker.broker.backlog import Backlog
 from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot, Subscription
 from worker.broker.sweep import Holder, Housekeeping, Reissued, UnsettledReason
-from worker.model.availability import Dependencies, run_forever
+from worker.model.availability import Dependencies, run_forever, together
 from worker.model.log_events import (
     BACKLOG_BUDGET_EXCEEDED,
     BACKLOG_FULL,
@@ -60,7 +60,7 @@ class Sweeper:
         """Sweep until stopped; outlive any absence of Redis."""
 
         def rest_and_sweep() -> None:
-            if not stopping.wait(self._interval):
+            if not stopping.wait(together(self._interval)):
                 self.step()
 
         run_forever(rest_and_sweep, stopping, dependencies or Dependencies(log), log)
