@@ -13,7 +13,7 @@ from tests.embedded_servers import RunningServer
 from worker.broker import connection_pool
 from worker.broker.connection import check_answers, redis_client
 from worker.broker.connection_pool import client_of
-from worker.broker.round_trips import ask
+from worker.broker.round_trips import ask, transact
 from worker.model.errors import BrokerUnavailable
 
 
@@ -58,6 +58,37 @@ def test_replies_are_as_redis_sends_them(client: redis.Redis) -> None:
     assert replies[0] == b"OK"
     assert isinstance(replies[1], redis.ResponseError)
     assert replies[2:] == [large, None]
+
+
+def test_a_large_word_is_sent_as_it_stands(client: redis.Redis) -> None:
+    """Between words of every type, small commands joined around it: it is copied nowhere on its way."""
+    large, commands = b"x" * 100_000, list[tuple[Any, ...]]()
+    commands += [("PING",), ("XADD", "s", "*", "n", 7, "events", large, "crc", b"c"), ("ECHO", "é")]
+    commands += [("SET", "a", large), ("ECHO", 1.5)]
+
+    found = connection_pool._pieces(commands)  # noqa: SLF001 - what is sent
+
+    assert [one for one in found if len(one) >= len(large)] == [large, large]
+    assert all(one is large for one in found if len(one) >= len(large))
+    assert len(found) == 2 * 2 + 1
+    replies = ask(client, *commands)
+    assert replies[0] == b"PONG"
+    assert replies[2:] == ["é".encode(), b"OK", b"1.5"]
+    [(_, fields)] = ask(client, ("XRANGE", "s", "-", "+"))[0]
+    assert fields == [b"n", b"7", b"events", large, b"crc", b"c"]
+
+
+def test_a_transaction_is_done_whole_or_refused_with_the_reason(client: redis.Redis) -> None:
+    """An error of a command that was carried out stands among the replies; one that was refused is raised."""
+    client.set("text", "x")
+
+    replies = transact(client.pipeline(), [("SET", "a", 1), ("LPUSH", "text", "y"), ("GET", "a")])
+
+    assert (replies[0], replies[2]) == (b"OK", b"1")
+    assert isinstance(replies[1], redis.ResponseError)
+    with pytest.raises(redis.ResponseError, match="wrong number"):
+        transact(client.pipeline(), [("SET", "a", 2), ("SET", "a")])
+    assert client.get("a") == b"1"
 
 
 def _cut(client: redis.Redis) -> int:

@@ -19,8 +19,10 @@ from redis.connection import Connection, ConnectionPool
 
 #: Bytes of a first read and of the next, if that was full: a claimed chunk is some hundred kilobytes.
 _SMALL, _LARGE = 1 << 14, 1 << 18
-#: Commands of fewer bytes than this are sent together.
-_JOINED = 1 << 16
+#: Words of at least so many bytes are sent as they stand: a chunk is not to be copied once more.
+_LARGE_WORD = 1 << 14
+#: What follows is sent in the same packet, where the system can be told so.
+_MORE_FOLLOWS = getattr(socket, "MSG_MORE", 0)
 _MORE = object()
 #: To join the two at each look would cost as much as the look.
 _PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -62,8 +64,10 @@ class LeanConnection(Connection):
         """
         sock: Any = self._sock
         try:
-            for piece in _pieces(commands):
-                sock.sendall(piece)
+            *pieces, last = _pieces(commands)
+            for piece in pieces:
+                sock.sendall(piece, _MORE_FOLLOWS)
+            sock.sendall(last)
             replies = self._receive(sock, len(commands))
         except (BlockingIOError, TimeoutError):
             raise redis.TimeoutError("Timeout reading from socket") from None
@@ -110,12 +114,24 @@ def _raise_timeout(error: redis.ConnectionError) -> None:
         raise redis.TimeoutError("Timeout reading from socket") from error
 
 
-def _pieces(commands: Sequence[Sequence[Any]]) -> Sequence[bytes]:
-    """Return what to send: in one piece, unless that would copy much."""
-    packed = [pack_command(tuple(command)) for command in commands]
-    if len(packed) == 1 or sum(map(len, packed)) > _JOINED:
-        return packed
-    return (b"".join(packed),)
+def _pieces(commands: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Return what to send: small commands joined, and large words uncopied between them."""
+    pieces, small = list[bytes](), list[bytes]()
+    for command in commands:
+        if not any(isinstance(word, bytes) and len(word) >= _LARGE_WORD for word in command):
+            small.append(pack_command(tuple(command)))
+            continue
+        small.append(b"*%d\r\n" % len(command))
+        for word in command:
+            value = word if isinstance(word, bytes) else str(word).encode()
+            small.append(b"$%d\r\n" % len(value))
+            if len(value) >= _LARGE_WORD:
+                pieces += b"".join(small), value
+                small = []
+            else:
+                small.append(value)
+            small.append(b"\r\n")
+    return [*pieces, b"".join(small)]
 
 
 class LeanPool(ConnectionPool):

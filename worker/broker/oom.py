@@ -16,6 +16,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from worker.broker import keys
 from worker.broker.connection import script_text, send_command
 from worker.broker.redis_errors import is_full
+from worker.broker.round_trips import transact
 from worker.model.log_events import REDIS_KEY_DISPLACED
 
 if TYPE_CHECKING:
@@ -103,20 +104,29 @@ def execute_when_full(
 def append_whole(pipeline: "Pipeline", behind: Behind = NOTHING) -> list[Any]:
     """Execute a transaction; a key that it appends to and that is no stream is moved away first.
 
-    Without that it would go on behind the command that failed, and delete what it could not append.
+    Without that it would go on behind the command that failed, and delete what it could not append. Replies
+    are as Redis sends them, unless the pipeline watches keys.
     """
-    stack = pipeline.command_stack
-    streams = dict.fromkeys(command[1] for command, _ in stack if command[0] == "XADD")
+    own: list[Sequence[Any]] = [command for command, _ in pipeline.command_stack]
+    streams = dict.fromkeys(command[1] for command in own if command[0] == "XADD")
     if streams:
-        stack.insert(0, (("EVAL", _MAKE_WAY, len(streams), *streams), {}))
-    own = stack[:]
-    stack += [(tuple(command), {}) for command in behind.commands()]
-    replies: list[Any] = pipeline.execute(raise_on_error=False)
+        own.insert(0, ("EVAL", _MAKE_WAY, len(streams), *streams))
+    replies = _execute(pipeline, [*own, *behind.commands()])
     behind.answer(replies[len(own) :])
-    raise_first([command for command, _ in own], replies)
+    raise_first(own, replies)
     if streams:
         report_displaced(replies[0])
     return replies[bool(streams) : len(own)]
+
+
+def _execute(pipeline: "Pipeline", commands: Sequence[Sequence[Any]]) -> list[Any]:
+    """Execute these commands in the place of those that the pipeline holds, which it forgets."""
+    if pipeline.watching:
+        pipeline.command_stack[:] = [(tuple(command), {}) for command in commands]
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+        return replies
+    pipeline.reset()
+    return transact(pipeline, commands) if commands else []
 
 
 def raise_first(commands: Sequence[Sequence[Any]], replies: Sequence[Any]) -> None:

@@ -13,6 +13,7 @@ from worker.broker.connection_pool import LeanConnection
 
 if TYPE_CHECKING:
     import redis
+    from redis.client import Pipeline
     from redis.commands.core import Script
 
 #: The keys and arguments of one call of a script.
@@ -24,12 +25,29 @@ def ask(client: "redis.Redis", *commands: Sequence[Any]) -> list[Any]:
 
     Raises what redis-py raises when the connection fails: then it is not known what was done.
     """
-    pool: Any = client.connection_pool
+    return _ask_through(client.connection_pool, commands)
+
+
+def _ask_through(pool: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
     connection = pool.get_connection()
     try:
         return ask_by(connection, commands)
     finally:
         pool.release(connection)
+
+
+def transact(pipeline: "Pipeline", commands: Sequence[Sequence[Any]]) -> list[Any]:
+    """Do commands as one transaction, through the pool of a pipeline that watches no key.
+
+    Returns their replies, errors among them. Raises what redis-py raises, and then nothing was done, unless
+    the connection has failed.
+    """
+    *queued, done = _ask_through(pipeline.connection_pool, [("MULTI",), *commands, ("EXEC",)])
+    if isinstance(done, Exception):
+        # Redis carries out none if it has refused one; why is not in what it says at the end.
+        raise next((one for one in queued if isinstance(one, Exception)), done)
+    replies: list[Any] = done
+    return replies
 
 
 def ask_one(client: "redis.Redis", *command: Any) -> Any:
