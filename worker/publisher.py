@@ -96,8 +96,11 @@ class EventPublisher:
         self.close()
 
     def _send(self, window: list[JudgedEvent | InvalidEvent]) -> Iterator[Receipt]:
-        answers = self._publish([one for one in window if not isinstance(one, InvalidEvent)])
-        receipts = iter(_receipts(answers))
+        judged = [one for one in window if not isinstance(one, InvalidEvent)]
+        receipts = iter(_receipts(self._publish(judged)))
+        if len(judged) == len(window):
+            yield from receipts
+            return
         for one in window:
             yield Receipt(None, one) if isinstance(one, InvalidEvent) else next(receipts)
 

@@ -57,9 +57,9 @@ class Cost:
 #: No stage may cost more; who makes one cheaper lowers its figures. A batch has 360 kB of events.
 MOST = {
     # One frame, and its id as the answer; the lanes of a batch need one each.
-    "publish": Cost(3, 405, 1),
+    "publish": Cost(2.5, 400, 1),
     # Reading, handing over and waking, for many frames at once. The events come once and go once.
-    "route": Cost(10, 405, 405),
+    "route": Cost(10, 400, 400),
     # Claim and settle, with what their scripts do; the events come once, past these, and their outcomes go.
     "deliver": Cost(60, 55, 400),
     # Up to 64 batches are read, recorded and finished at once, by a dozen statements.
@@ -83,8 +83,8 @@ class Stages:
         self._recorder = Recorder(outcomes, write, partial(probe, fleet.engine), lambda: True, 0.0)
 
     def _make_router(self, backlog: Backlog) -> Router:
-        ingress, ahead = Ingress(self._client, "router", 30), IngressAhead(self._client)
-        return Router(ingress, backlog, Snapshot(self._client), self._issue, ahead)
+        self._ingress, ahead = Ingress(self._client, "router", 30), IngressAhead(self._client)
+        return Router(self._ingress, backlog, Snapshot(self._client), self._issue, ahead)
 
     def _make_worker(self, backlog: Backlog, config: Settings) -> DeliveryWorker:
         vault = open_vault(config)
@@ -102,7 +102,8 @@ class Stages:
         assert all(one.error is None for one in self._fleet.publisher.publish_many(lines))
 
     def route(self) -> None:
-        """Route what was published."""
+        """Route what was published, as a router that finds much: it does not take it for a trickle."""
+        self._ingress.read_again()
         while self._client.xlen(keys.EVENTS):
             self._router.step()
 

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import redis
@@ -116,21 +116,30 @@ def _raise_timeout(error: redis.ConnectionError) -> None:
 
 def _pieces(commands: Sequence[Sequence[Any]]) -> list[bytes]:
     """Return what to send: small commands joined, and large words uncopied between them."""
+    return join_small(part for command in commands for part in _parts(command))
+
+
+def _parts(command: Sequence[Any]) -> Iterator[bytes]:
+    if not any(isinstance(word, bytes) and len(word) >= _LARGE_WORD for word in command):
+        yield pack_command(tuple(command))
+        return
+    yield b"*%d\r\n" % len(command)
+    for word in command:
+        value = word if isinstance(word, bytes) else str(word).encode()
+        yield b"$%d\r\n" % len(value)
+        yield value
+        yield b"\r\n"
+
+
+def join_small(parts: Iterable[bytes]) -> list[bytes]:
+    """Join parts of commands, but for those that are large; the last is never empty."""
     pieces, small = list[bytes](), list[bytes]()
-    for command in commands:
-        if not any(isinstance(word, bytes) and len(word) >= _LARGE_WORD for word in command):
-            small.append(pack_command(tuple(command)))
-            continue
-        small.append(b"*%d\r\n" % len(command))
-        for word in command:
-            value = word if isinstance(word, bytes) else str(word).encode()
-            small.append(b"$%d\r\n" % len(value))
-            if len(value) >= _LARGE_WORD:
-                pieces += b"".join(small), value
-                small = []
-            else:
-                small.append(value)
-            small.append(b"\r\n")
+    for part in parts:
+        if len(part) >= _LARGE_WORD:
+            pieces += b"".join(small), part
+            small = []
+        else:
+            small.append(part)
     return [*pieces, b"".join(small)]
 
 

@@ -115,10 +115,16 @@ class InvalidFrame(InvalidEvent):
 
 def pack_frame(tenant_id: str, events: Sequence[QueuedEvent], *, is_urgent: bool) -> bytes:
     """Pack judged events of one tenant and one lane; `published_ms` of each is NOT_YET."""
+    return b"".join(frame_parts(tenant_id, events, is_urgent=is_urgent))
+
+
+def frame_parts(
+    tenant_id: str, events: Sequence[QueuedEvent], *, is_urgent: bool
+) -> tuple[bytes, bytes, bytes]:
+    """Return a frame in three parts: the last is half a megabyte, which is not to be copied."""
     tenant, packed = tenant_id.encode(), pack_chunk(list(events))
     head = _HEAD.pack(_VERSION, 0, len(events), is_urgent, len(tenant))[_SEAL.size :] + tenant
-    # The events are half a megabyte: they are copied once.
-    return b"".join((_SEAL.pack(_VERSION, zlib.crc32(packed, zlib.crc32(head))), head, packed))
+    return _SEAL.pack(_VERSION, zlib.crc32(packed, zlib.crc32(head))), head, packed
 
 
 def frame_head(frame: bytes) -> FrameHead | None:
@@ -222,20 +228,22 @@ def frame_remains(frame: bytes, published_ms: int) -> bytes:
 
 def entry_groups(events: Sequence[JudgedEvent]) -> Iterator[list[int]]:
     """Yield which events go into one entry, by their places; in the order of each tenant and lane."""
-    open_: dict[Flow, list[int]] = {}
-    sizes: dict[Flow, int] = {}
+    open_: dict[Flow, tuple[list[int], list[int]]] = {}
     for place, one in enumerate(events):
         event = one.event
         flow, size = (one.tenant_id, event.type not in BULK_EVENT_TYPES), len(event.raw)
-        found = open_.get(flow)
-        if found and one.is_whole and len(found) < MOST_EVENTS and sizes[flow] + size <= MOST_BYTES:
-            found.append(place)
-            sizes[flow] += size
-            continue
-        if found:
-            yield open_.pop(flow)
+        if found := open_.get(flow):
+            places, left = found
+            if size <= left[0] and one.is_whole:
+                places.append(place)
+                # Once it is full, nothing is small enough.
+                left[0] = left[0] - size if len(places) < MOST_EVENTS else -1
+                continue
+            yield places
+            del open_[flow]
         if one.is_whole:
-            open_[flow], sizes[flow] = [place], size
+            open_[flow] = [place], [MOST_BYTES - size]
         else:
             yield [place]
-    yield from open_.values()
+    for places, _ in open_.values():
+        yield places

@@ -8,14 +8,18 @@ from redis.exceptions import ResponseError
 
 from worker.broker import keys
 from worker.broker.connection import NO_REPLICA, REPLICA_MS, broker_errors, fails_over
+from worker.broker.connection_pool import join_small
 from worker.broker.formats import Format, KnownFormats
-from worker.broker.frames import FRAME, JudgedEvent, entry_groups, pack_frame
+from worker.broker.frames import FRAME, JudgedEvent, entry_groups, frame_parts
 from worker.model.errors import BrokerFull, BrokerUnavailable
 from worker.model.outages import OutageCause
 from worker.model.trace_context import TRACEPARENT
 
 #: The field of an entry that holds one event.
 EVENT = b"event"
+
+#: A field of an entry that holds some, and its value, in parts.
+_Payload = tuple[bytes, Sequence[bytes]]
 
 
 def add_judged(
@@ -36,12 +40,11 @@ def add_judged(
     return found
 
 
-def _payload(events: Sequence[JudgedEvent]) -> tuple[bytes, bytes]:
-    """Return the field of an entry that holds these, and its value."""
+def _payload(events: Sequence[JudgedEvent]) -> _Payload:
     first = events[0]
     if len(events) == 1:
-        return EVENT, first.event.raw
-    return FRAME, pack_frame(first.tenant_id, [one.event for one in events], is_urgent=first.is_urgent)
+        return EVENT, (first.event.raw,)
+    return FRAME, frame_parts(first.tenant_id, [one.event for one in events], is_urgent=first.is_urgent)
 
 
 def add_events(
@@ -51,22 +54,20 @@ def add_events(
 
     `traceparent` names the span that publishes them, if it is to be told to those who deliver them.
     """
-    return _add(client, [(EVENT, raw) for raw in events], traceparent)
+    return _add(client, [(EVENT, (raw,)) for raw in events], traceparent)
 
 
-def _add(
-    client: redis.Redis, payloads: Sequence[tuple[bytes, bytes]], traceparent: bytes
-) -> list[bytes | Exception]:
+def _add(client: redis.Redis, payloads: Sequence[_Payload], traceparent: bytes) -> list[bytes | Exception]:
     """Add an entry for each of these fields.
 
     The commands are written by hand: packing them with redis-py costs the publisher four times as much.
     """
     pool: Any = client.connection_pool
-    commands = b"".join(_commands(payloads, traceparent))
+    commands = join_small(_commands(payloads, traceparent))
     with broker_errors():
         connection = pool.get_connection()
         try:
-            connection.send_packed_command([commands])
+            connection.send_packed_command(commands)
             answers = [_answer(connection) for _ in payloads]
             _await_replica(client, connection, answers)
         except BaseException:
@@ -88,13 +89,13 @@ _END = b"\r\n"
 _WORDS, _TRACED_WORDS = 5, 7
 
 
-def _commands(payloads: Sequence[tuple[bytes, bytes]], traceparent: bytes) -> Iterator[bytes]:
+def _commands(payloads: Sequence[_Payload], traceparent: bytes) -> Iterator[bytes]:
     """Yield the parts of all commands, none of them copied: a value may be half a megabyte."""
     pair = [b"$%d\r\n%s\r\n" % (len(word), word) for word in (TRACEPARENT, traceparent)]
     words, end = (_TRACED_WORDS, _END + b"".join(pair)) if traceparent else (_WORDS, _END)
     for field, value in payloads:
-        yield _XADD % (words, len(field), field, len(value))
-        yield value
+        yield _XADD % (words, len(field), field, sum(map(len, value)))
+        yield from value
         yield end
 
 

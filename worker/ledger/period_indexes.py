@@ -157,7 +157,7 @@ def places_of_events(
             with connection.begin_nested():
                 return _places(connection, found, event_ids)
         except ProgrammingError as error:
-            # Sealed, or dropped, since we have asked which there are: whoever does that waits for no reader.
+            # Sealed, or dropped, since we have asked which there are: who does that waits for no reader.
             if not left or not is_about_missing_tables(error):
                 raise
     raise AssertionError

@@ -78,16 +78,21 @@ def usual_event(raw: bytes) -> EventHead | None:
 
 def _is_sound(event: _UsualEvent) -> bool:
     """Look at what was not decoded. Raises what is in _UNUSUAL for what is not as it should be."""
-    for value in (event.context, event.hold):
-        if value:
-            _object(value)
-            if len(value) >= _LONG and may_hold_long_integer(bytes(value)):
-                return False
+    context, hold = event.context, event.hold
+    if context and not _is_object(context):
+        return False
+    if hold and not _is_object(hold):
+        return False
     if event.drift_score:
         _number(event.drift_score)
     if event.behavioral_hash_delta:
         _delta(event.behavioral_hash_delta)
     return event.policy is None or _is_plain(event.policy.version)
+
+
+def _is_object(value: msgspec.Raw) -> bool:
+    _object(value)
+    return len(value) < _LONG or not may_hold_long_integer(bytes(value))
 
 
 def _is_plain(version: str | float | None) -> bool:
