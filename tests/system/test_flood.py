@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ import pytest
 from tests.fleet import Fleet, wait_until
 from tests.system.conftest import denial
 from worker.broker import keys
+from worker.broker.chunk_cache import ChunkCache, Named, name_of
 from worker.broker.ingress import counters
 from worker.broker.notices import floods
 from worker.broker.packing import unpack_chunk
-from worker.broker.shared_chunks import fetch_events
 from worker.broker.volumes import volumes_of
-from worker.model.events import EventType
+from worker.model.event_runs import EventRun
+from worker.model.events import EventType, QueuedEvent
 
 pytestmark = pytest.mark.slow
 
@@ -61,9 +62,13 @@ def backlog(fleet: Fleet, tenant: str, kind: str) -> list[tuple[bytes, list[str]
     lane = keys.bulk if kind == "policy.allow" else keys.urgent
     found: Any = fleet.client.xrange(lane(f"int_{tenant}"))
     entries = [(entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in found]
-    fetch_events(fleet.client, entries)
-    packed = [(entry_id, fields[fields.index(b"events") + 1]) for entry_id, fields in entries]
-    return [(entry_id, [one.id for one in unpack_chunk(events)]) for entry_id, events in packed]
+    fetched = ChunkCache().fetch(fleet.client, entries)
+    return [(entry_id, [one.id for one in _events(fields, fetched)]) for entry_id, fields in entries]
+
+
+def _events(fields: list[Any], fetched: Mapping[Named, EventRun]) -> Sequence[QueuedEvent]:
+    name = name_of(fields)
+    return fetched[name].events if name else unpack_chunk(fields[fields.index(b"events") + 1])
 
 
 def routed(fleet: Fleet) -> list[str]:

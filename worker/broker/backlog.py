@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
+from worker.broker.chunk_cache import ChunkCache
 from worker.broker.claim_reply import Claimed
 from worker.broker.connection import broker_errors, shared_script
 from worker.broker.identity import process_identity
 from worker.broker.packing import pack_dead, pack_outcomes, whole
 from worker.broker.redis_stats import opened_by, why_not_sending
 from worker.broker.round_trips import Call, run_script
-from worker.broker.shared_chunks import fetch_events
 from worker.broker.staying import claim_when_it_comes
 from worker.broker.sweep import Reissued, Reissuing
 from worker.broker.waking import Wakes
@@ -85,6 +85,7 @@ class Backlog:
         """Use the client, which may be shared between threads."""
         self._client = client
         self._timing = timing
+        self._chunks = ChunkCache()
         self._wake = shared_script(client, "wake", ("unneeded",))
         self._claim = shared_script(client, "claim")
         self._settle = shared_script(client, "settle")
@@ -125,8 +126,7 @@ class Backlog:
         further: WorkOrder | None = None
         while reply[0] == b"batch":
             further = _further(order, reply[8]) or further
-            fetch_events(self._client, [*reply[6], *reply[7]])
-            claimed = Claimed.of(order, reply)
+            claimed = Claimed.of(order, reply, self._chunks.fetch(self._client, [*reply[6], *reply[7]]))
             if claimed.unreadable:
                 self._set_aside(claimed)
             if claimed.batch.events:

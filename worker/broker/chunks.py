@@ -77,22 +77,26 @@ class StoredChunk:
 
     def events(self) -> list[QueuedEvent]:
         """Read the events. Raises UnreadableChunk."""
-        expected = self._field(7)
         if self._field(4) == SHARED:
             name = keys.chunk(self._field(5).decode(errors="replace"))
             raise UnreadableChunk(f"its events are not there: Redis has no {name}")
-        try:
-            events = unpack_chunk(self.packed)
-        except DAMAGED as error:
-            raise UnreadableChunk(f"it does not decode: {error}") from None
-        if expected and expected != checksum(self.packed):
-            raise UnreadableChunk("it decodes, but its checksum is that of other bytes")
-        if not events:
-            raise UnreadableChunk("it holds no event")
-        return events
+        return events_of(self.packed, self._field(7))
 
     def _field(self, place: int) -> bytes:
         return self.fields[place] if len(self.fields) > place else b""
+
+
+def events_of(packed: bytes, expected: bytes) -> list[QueuedEvent]:
+    """Unpack a chunk whose checksum should be that one, if it is not empty. Raises UnreadableChunk."""
+    try:
+        events = unpack_chunk(packed)
+    except DAMAGED as error:
+        raise UnreadableChunk(f"it does not decode: {error}") from None
+    if expected and expected != checksum(packed):
+        raise UnreadableChunk("it decodes, but its checksum is that of other bytes")
+    if not events:
+        raise UnreadableChunk("it holds no event")
+    return events
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """What a claim brought: the batch of what can be read, and the chunks that cannot."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker.broker.chunk_cache import Named, name_of
 from worker.broker.chunks import DeadChunk, StoredChunk, UnreadableChunk, dead_chunk
 from worker.model.batches import SETTLED, Batch
+from worker.model.event_runs import EventRun
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 
@@ -29,8 +31,10 @@ class Claimed:
     unreadable: list[_Unreadable] = field(default_factory=list)
 
     @classmethod
-    def of(cls, order: WorkOrder, reply: Sequence[Any]) -> "Claimed":
-        """Read the reply of a claim that has brought a batch."""
+    def of(
+        cls, order: WorkOrder, reply: Sequence[Any], fetched: Mapping[Named, EventRun] | None = None
+    ) -> "Claimed":
+        """Read the reply of a claim that has brought a batch; `fetched` are the events that it refers to."""
         _, now, configuration, request_counts, attempts, losses, urgent, bulk, _, probing, suspects, alone = (
             reply
         )
@@ -39,7 +43,7 @@ class Claimed:
             for lane, entries in (("urgent", urgent), ("bulk", bulk))
             for entry in entries
         ]
-        reading = _Reading(chunks, request_counts)
+        reading = _Reading(chunks, request_counts, fetched or {})
         lanes: dict[str, list[bytes]] = {"urgent": [], "bulk": []}
         for chunk in reading.readable:
             lanes[chunk.lane].append(chunk.entry_id)
@@ -58,6 +62,7 @@ class Claimed:
             suspects=int(suspects),
             lost_alone=int(alone),
             traces=reading.traces,
+            runs=reading.runs if fetched else (),
         )
         return cls(batch, reading.request_counts, reading.unreadable)
 
@@ -79,14 +84,17 @@ class Claimed:
 class _Reading:
     """Reads chunk after chunk; `request_counts` has a byte for each event of all of them, or is empty."""
 
-    def __init__(self, chunks: Sequence[StoredChunk], request_counts: bytes) -> None:
+    def __init__(
+        self, chunks: Sequence[StoredChunk], request_counts: bytes, fetched: Mapping[Named, EventRun]
+    ) -> None:
+        self.runs: list[EventRun] = []
         self.events: list[QueuedEvent] = []
         self.readable: list[StoredChunk] = []
         self.traces: list[tuple[int, int, bytes]] = []
         self.unreadable: list[_Unreadable] = []
-        found = [_read(chunk) for chunk in chunks]
+        found = [_read(chunk, fetched) for chunk in chunks]
         lengths = [
-            len(one) if isinstance(one, list) else chunk.count or 0
+            len(one.events) if isinstance(one, EventRun) else chunk.count or 0
             for chunk, one in zip(chunks, found, strict=True)
         ]
         # One that does not match says nothing: what was delivered is then sent once more.
@@ -96,20 +104,24 @@ class _Reading:
         for chunk, one, length in zip(chunks, found, lengths, strict=True):
             counts = known[at : at + length]
             at += length
-            if isinstance(one, list):
+            if isinstance(one, EventRun):
                 if traces := chunk.traces:
-                    self.traces.append((len(self.events), len(one), traces))
-                self.events += one
+                    self.traces.append((len(self.events), length, traces))
+                self.runs.append(one)
+                self.events += one.events
                 self.readable.append(chunk)
                 self.request_counts += counts
             else:
                 self.unreadable.append(_Unreadable(chunk, one, counts))
 
 
-def _read(chunk: StoredChunk) -> list[QueuedEvent] | str:
+def _read(chunk: StoredChunk, fetched: Mapping[Named, EventRun]) -> EventRun | str:
     """Return the events of a chunk, or why it cannot be read."""
+    name = name_of(chunk.fields)
+    if name is not None and name in fetched:
+        return fetched[name]
     try:
-        return chunk.events()
+        return EventRun(chunk.events())
     except UnreadableChunk as error:
         return str(error)
 

@@ -23,7 +23,7 @@ each. So shared events are parked earlier than they must be, and never too late.
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -31,14 +31,13 @@ from typing import TYPE_CHECKING, Any
 from worker.broker import keys
 from worker.broker.connection import broker_errors, joined_script, script_text, send_command
 from worker.broker.oom import report_displaced
-from worker.broker.round_trips import ask
 from worker.model.untrusted_text import number_in
 
 if TYPE_CHECKING:
     import redis
 
 #: Stands in the place of `events` where the events are under a key of their own; its value is their id.
-EVENTS, SHARED, _ID = b"events", b"shared", 5
+EVENTS, SHARED = b"events", b"shared"
 #: Smaller chunks, in bytes, are written for each: to claim and settle one takes Redis about 14 µs more, and a
 #: copy of few events less. Measured with four integrations: 1.5 times the CPU for one event, 1.06 for five,
 #: 0.7 for fifty.
@@ -67,24 +66,6 @@ def is_shared(length: int, integrations: int) -> bool:
 def new_chunk_id() -> str:
     """Return the id of a chunk, which no other has."""
     return token_hex(8)
-
-
-def fetch_events(client: "redis.Redis", entries: Iterable[Sequence[Any]]) -> None:
-    """Put events into entries of lanes that a claim left referring to them: what is large no script reads.
-
-    Where they are not there, the reference stays, and says so. Raises BrokerUnavailable.
-    """
-    referring = [
-        fields for _, fields in entries if fields and len(fields) > _ID and fields[_ID - 1] == SHARED
-    ]
-    if not referring:
-        return
-    names = [keys.CHUNK_PREFIX.encode() + fields[_ID] for fields in referring]
-    with broker_errors():
-        [found] = ask(client, ("MGET", *names))
-    for fields, packed in zip(referring, found, strict=True):
-        if packed is not None:
-            fields[_ID - 1 : _ID + 1] = EVENTS, packed
 
 
 @dataclass(slots=True)

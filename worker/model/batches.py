@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from worker.model.deliveries import DeliveryResult, Verdict
+from worker.model.event_runs import EventRun
 from worker.model.events import QueuedEvent
 from worker.model.orders import WorkOrder
 
@@ -33,7 +34,8 @@ class Batch:
     `probing` is whether it tries a destination whose breaker is open. After three workers died with it, no
     more than `suspects` of its events are sent together (0: all may be); `lost_alone` counts the workers that
     died with the first of them alone. `traces` has for each chunk with traced events the place of its first
-    event, how many it has, and their spans, packed (`worker.broker.chunk_traces`).
+    event, how many it has, and their spans, packed (`worker.broker.chunk_traces`). `runs` are the events in
+    runs, some of which other batches have as well; without any, they are one.
     """
 
     order: WorkOrder
@@ -49,6 +51,11 @@ class Batch:
     suspects: int = 0
     lost_alone: int = 0
     traces: Sequence[tuple[int, int, bytes]] = ()
+    runs: Sequence[EventRun] = ()
+
+    def in_runs(self) -> Sequence[EventRun]:
+        """Return the events in runs, in their order."""
+        return self.runs or (EventRun(self.events),)
 
     def elapsed_ms(self) -> int:
         """Return how long ago it was claimed."""

@@ -60,21 +60,7 @@ def outcome_of(
     sent: bool = True,
 ) -> Outcome:
     """Return the outcome of the events at these places; `sent` is whether a request carried them."""
-    batch, counts = attempt.batch, attempt.request_counts
-    events, sha256 = batch.events, hashlib.sha256
-    traces = [
-        # As `trace_of` does: without two calls for each event, this costs a fifth less.
-        EventTrace(
-            one.id,
-            one.type,
-            one.time_ms,
-            one.published_ms,
-            counts[place],
-            sha256(one.raw).hexdigest()[:_DIGITS],
-        )
-        for place in places
-        for one in (events[place],)
-    ]
+    batch = attempt.batch
     delivered = status is Status.DELIVERED
     return Outcome(
         batch.order.integration_id,
@@ -82,8 +68,26 @@ def outcome_of(
         batch.claimed_ms + result.elapsed_ms,
         None if delivered else result.failure,
         retry_at_ms,
-        traces,
+        _traces(attempt, places),
         result.http_status,
         result.assurance.value if delivered else None,
         sent,
     )
+
+
+def _traces(attempt: DeliveryAttempt, places: Sequence[int]) -> list[EventTrace]:
+    """Return what is recorded of the events at these places; as a rule, of all, which one request carried."""
+    events, counts = attempt.batch.events, attempt.request_counts
+    if len(places) == len(counts) == counts.count(1):
+        return [trace for run in attempt.batch.in_runs() for trace in run.made(_traces_of_first)]
+    return [trace_of(events[place], counts[place]) for place in places]
+
+
+def _traces_of_first(events: Sequence[QueuedEvent]) -> list[EventTrace]:
+    """Return what is recorded of events that one request has carried."""
+    sha256 = hashlib.sha256
+    # As `trace_of` does: without two calls for each event, this costs a fifth less.
+    return [
+        EventTrace(one.id, one.type, one.time_ms, one.published_ms, 1, sha256(one.raw).hexdigest()[:_DIGITS])
+        for one in events
+    ]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.destinations.golden_events import GOLDEN, golden_event, queued
 from worker.demo.splunk import index_body
 from worker.destinations.splunk_hec.format import HecFormat
+from worker.model.event_runs import EventRun
 from worker.model.events import EventType, QueuedEvent
 from worker.samples import sample_lines
 
@@ -110,6 +111,19 @@ def test_many_envelopes_are_the_same_as_each() -> None:
     assert wrapped.body([3, 1]) == FULL.envelope(events[3]) + FULL.envelope(events[1])
     assert wrapped.sizes == [len(FULL.envelope(event)) for event in events]
     assert FULL.wrapped([]).body([]) == b""
+
+
+def test_integrations_that_have_the_same_events_have_envelopes_of_their_own() -> None:
+    """What was made of shared events for one says nothing of its host, source, index or fields to another."""
+    events = [queued(line) for line in sample_lines(50)]
+    runs = [EventRun(events[:1]), EventRun(events[1:30]), EventRun(events[30:])]
+
+    for format_ in (FULL, PLAIN, FULL):
+        wrapped, each = format_.wrapped_runs(runs), [format_.envelope(event) for event in events]
+        assert wrapped.body(range(50)) == b"".join(each)
+        assert wrapped.body([49, *range(49)]) == b"".join([each[49], *each[:49]])
+        assert [wrapped.body([place]) for place in range(50)] == each
+        assert wrapped.sizes == list(map(len, each))
 
 
 @pytest.mark.parametrize(

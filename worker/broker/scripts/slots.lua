@@ -53,7 +53,7 @@ local function last_delivered(lane)
 end
 
 -- How many events a chunk has, and how many bytes they are; what damage leaves of an entry has one event.
-local MOST_EVENTS = 10000
+local MOST_EVENTS, MOST_BYTES = 10000, 64 * 1024 * 1024
 
 local function size(entry)
   local fields = entry[2] or {}
@@ -61,10 +61,11 @@ local function size(entry)
   if events < 1 or events > MOST_EVENTS then
     events = 1
   end
-  local packed = packed_length(entry)
-  local bytes = math.floor(number(fields[4], packed))
-  if bytes < 0 or bytes > packed then
-    bytes = packed
+  local bytes = math.floor(number(fields[4], -1))
+  -- Where events stand elsewhere, to ask how many they are costs more than to believe what is likely.
+  local most = reference(entry) and bytes >= 0 and MOST_BYTES or packed_length(entry)
+  if bytes < 0 or bytes > most then
+    bytes = packed_length(entry)
   end
   return events, bytes
 end

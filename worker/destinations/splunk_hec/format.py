@@ -8,12 +8,15 @@ Of its keys only these may be used: an unknown one makes Splunk drop the rest of
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
+from operator import add, eq
 from typing import Any
 
 import msgspec
 
+from worker.model.event_runs import EventRun
 from worker.model.events import QueuedEvent
 
 _MILLISECONDS, _MICROSECONDS = b'{"time":%d.%03d', b'{"time":%d.%06d'
@@ -52,18 +55,11 @@ class HecFormat:
 
     def wrapped(self, events: Sequence[QueuedEvent]) -> "HecEnvelopes":
         """Wrap events, one envelope each."""
-        known: dict[int, bytes] = {}
-        openings: list[bytes] = []
-        for event in events:
-            # Of neighbours, many have the same millisecond.
-            if _is_in_milliseconds(event.raw):
-                opening = known.get(event.time_ms)
-                if opening is None:
-                    opening = known[event.time_ms] = _MILLISECONDS % divmod(event.time_ms, 1000) + self.head
-            else:
-                opening = _time(event) + self.head
-            openings.append(opening)
-        return HecEnvelopes(openings, [event.raw for event in events])
+        return self.wrapped_runs((EventRun(events),))
+
+    def wrapped_runs(self, runs: Sequence[EventRun]) -> "HecEnvelopes":
+        """Wrap the events of runs, which other integrations may have in other envelopes."""
+        return HecEnvelopes(self.head, [run.made(_pieces) for run in runs if run.events])
 
 
 class HecEnvelopes:
@@ -72,18 +68,67 @@ class HecEnvelopes:
     `sizes` are their bytes.
     """
 
-    __slots__ = ("_openings", "_raws", "sizes")
+    __slots__ = ("_head", "_runs", "sizes")
 
-    def __init__(self, openings: list[bytes], raws: list[bytes]) -> None:
-        """Take what stands before the bytes of each event, and those."""
-        self._openings, self._raws = openings, raws
-        around = len(_END)
-        self.sizes = [len(opening) + len(raw) + around for opening, raw in zip(openings, raws, strict=True)]
+    def __init__(self, head: bytes, runs: Sequence["_Pieces"]) -> None:
+        """Take what all have in common, and what the events themselves say."""
+        self._head, self._runs = head, runs
+        around = len(head)
+        self.sizes = [length + around for run in runs for length in run.lengths]
 
-    def body(self, places: Iterable[int]) -> bytes:
+    def body(self, places: Sequence[int]) -> bytes:
         """Return these envelopes, one after the other."""
-        openings, raws = self._openings, self._raws
-        return b"".join([piece for at in places for piece in (openings[at], raws[at], _END)])
+        if len(places) == len(self.sizes) and all(map(eq, places, count())):
+            return b"".join([self._head.join(run.pieces) for run in self._runs])
+        return b"".join([self._envelope(at) for at in places])
+
+    def _envelope(self, place: int) -> bytes:
+        run, at = self._runs[0], place
+        for run in self._runs:
+            if at < len(run.lengths):
+                break
+            at -= len(run.lengths)
+        before = run.pieces[at] if not at else run.pieces[at][-run.openings[at] :]
+        return before + self._head + run.pieces[at + 1][: run.lengths[at] - run.openings[at]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """What stands before, between and behind the heads of envelopes, which all integrations have in common.
+
+    Between two heads are an event, the end of its envelope, and the time that begins the next. `openings` are
+    the bytes of these times, `lengths` those of an envelope without its head.
+    """
+
+    pieces: list[bytes]
+    openings: list[int]
+    lengths: list[int]
+
+
+def _pieces(events: Sequence[QueuedEvent]) -> _Pieces:
+    """Cut what the envelopes of events have in common at the heads; a body is then joined by one call."""
+    times = _times(events)
+    raws = [event.raw for event in events]
+    openings = [len(time) - len(_END) for time in times]
+    lengths = [opening + len(raw) + len(_END) for opening, raw in zip(openings, raws, strict=True)]
+    pieces = [times[0][len(_END) :], *map(add, raws, times[1:]), raws[-1] + _END]
+    return _Pieces(pieces, openings, lengths)
+
+
+def _times(events: Sequence[QueuedEvent]) -> list[bytes]:
+    """Return for each event the end of the envelope before it, and its own time."""
+    known: dict[int, bytes] = {}
+    times: list[bytes] = []
+    for event in events:
+        # Of neighbours, many have the same millisecond.
+        if _is_in_milliseconds(event.raw):
+            time = known.get(event.time_ms)
+            if time is None:
+                time = known[event.time_ms] = _END + _MILLISECONDS % divmod(event.time_ms, 1000)
+        else:
+            time = _END + _time(event)
+        times.append(time)
+    return times
 
 
 def _is_in_milliseconds(raw: bytes) -> bool:

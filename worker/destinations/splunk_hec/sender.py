@@ -214,7 +214,7 @@ class SplunkHecSender:
 
     def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
         """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
-        envelopes = self._format.wrapped(attempt.batch.events)
+        envelopes = self._format.wrapped_runs(attempt.batch.in_runs())
         with self._client.channel() as channel:
             sending = HecDelivery(self._client, channel, self._limit, attempt, deadline)
             return sending.run(envelopes)
