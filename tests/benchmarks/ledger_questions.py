@@ -26,30 +26,30 @@ _HOUR_MS = 3_600_000
 
 
 def questions(engine: Engine) -> dict[str, Callable[[], object]]:
-    """Return them, each with a name that begins with `ms_`."""
+    """Return them by name."""
     now_ms = time.time_ns() // 1_000_000
     since, middle_ms = dict.fromkeys(INTEGRATIONS, now_ms - _HOUR_MS), now_ms - MONTH_MS // 2
     found = partial(find_deliveries, engine)
     found_page = found(integration_id=INTEGRATIONS[0], until_ms=middle_ms)
     return {
-        "ms_event": partial(found, event_id=event_of(3)),
-        "ms_event_unknown": partial(found, event_id="evt_unknown"),
-        "ms_latest": found,
-        "ms_latest_of_one": partial(found, integration_id=INTEGRATIONS[0]),
-        "ms_failed": partial(found, failed=True),
-        "ms_dead_of_one": partial(found, integration_id=INTEGRATIONS[0], status=Status.DEAD),
-        "ms_page_of_old": partial(found, integration_id=INTEGRATIONS[0], before=found_page[-1].place),
-        "ms_of_type": partial(found, event_type="policy.deny"),
-        "ms_of_unknown_type": partial(found, event_type="policy.none", since_ms=now_ms - _HOUR_MS),
-        "ms_tally_of_hour": partial(tallies, engine, since_ms=now_ms - _HOUR_MS),
-        "ms_health": partial(records, engine, since, recent_ms=now_ms - 60_000, sample=LATENCY_OF),
-        "ms_latencies": partial(latencies, engine, INTEGRATIONS, sample=LATENCY_OF),
-        "ms_totals": lambda: (failures_of(engine, INTEGRATIONS), totals_of(engine, INTEGRATIONS)),
-        "ms_metrics": lambda: (
+        "event": partial(found, event_id=event_of(3)),
+        "event_unknown": partial(found, event_id="evt_unknown"),
+        "latest": found,
+        "latest_of_one": partial(found, integration_id=INTEGRATIONS[0]),
+        "failed": partial(found, failed=True),
+        "dead_of_one": partial(found, integration_id=INTEGRATIONS[0], status=Status.DEAD),
+        "page_of_old": partial(found, integration_id=INTEGRATIONS[0], before=found_page[-1].place),
+        "of_type": partial(found, event_type="policy.deny"),
+        "of_unknown_type": partial(found, event_type="policy.none", since_ms=now_ms - _HOUR_MS),
+        "tally_of_hour": partial(tallies, engine, since_ms=now_ms - _HOUR_MS),
+        "health": partial(records, engine, since, recent_ms=now_ms - 60_000, sample=LATENCY_OF),
+        "latencies": partial(latencies, engine, INTEGRATIONS, sample=LATENCY_OF),
+        "totals": lambda: (failures_of(engine, INTEGRATIONS), totals_of(engine, INTEGRATIONS)),
+        "metrics": lambda: (
             *(oldest_rows(engine), waiting_by_integration(engine), replay_counts(engine)),
             *(latencies_by_type(engine), ParkedStore(engine).counts()),
         ),
-        "ms_due": partial(oldest_due, engine, PrunableKind.DELIVERIES, middle_ms),
-        "ms_shares_due": partial(prunable_shares, engine, PrunableKind.DELIVERIES, middle_ms),
-        "ms_last_of_tenant": partial(last_event_ms, engine, INTEGRATIONS),
+        "due": partial(oldest_due, engine, PrunableKind.DELIVERIES, middle_ms),
+        "shares_due": partial(prunable_shares, engine, PrunableKind.DELIVERIES, middle_ms),
+        "last_of_tenant": partial(last_event_ms, engine, INTEGRATIONS),
     }

@@ -2,9 +2,11 @@
 
 Writes what a busy recorder writes, by the recorder's own function, without a fleet: transactions into the
 empty ledger and into the full one, in turn. CPU is that of this process and of the database.
-`share_of_empty` is what a row costs in the full ledger against the empty one. `ms_…` are medians of a few
-times, in milliseconds: of a whole question, with what Python does with the answer. Retention takes whole
-periods.
+`share_of_empty` is what a row costs in the full ledger against the empty one. Of each question there are
+four figures, of the whole of it, with what Python does with the answer: `ms_…`, the median of a few times in
+milliseconds; `least_ms_…`, the shortest; `cpu_ms_…`, what it took of this process and of the database; and
+`pages_…`, what the database read for it, from memory or not. On a busy machine a median says how long others
+had the processor or the disk: a question is slow if the other three say so. Retention takes whole periods.
 """
 
 import tempfile
@@ -27,7 +29,9 @@ from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.pruning import PrunableKind, prune_rows
 
 #: Turns of writing, each into both ledgers; how often each question is put.
-_TURNS, _ASKED = 9, 5
+_TURNS, _ASKED = 9, 11
+_SQLITE_PAGE = 4096
+_PAGES_READ = "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()"
 #: Rows of one step of pruning: the largest that a recorder takes.
 _STEP = 1000
 _LONGEST_PRUNING = 60.0
@@ -59,6 +63,40 @@ class _Subject:
     def _cpu(self) -> float:
         return time.process_time() + (tree_cpu_seconds(self.database_pid) if self.database_pid else 0.0)
 
+    def pages(self) -> int:
+        """Return how many pages the database has read so far: all of them, or on SQLite from its file."""
+        if self.engine.dialect.name != "postgresql":
+            said = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+            return int(said["rchar"]) // _SQLITE_PAGE
+        with self.engine.begin() as connection:
+            connection.execute(text("SELECT pg_stat_force_next_flush()"))
+        with self.engine.begin() as connection:
+            return int(connection.execute(text(_PAGES_READ)).scalar_one())
+
+    def put(self, name: str, ask: Callable[[], object]) -> Figures:
+        """Put a question a few times; return its figures by name."""
+        if self.engine.dialect.name == "sqlite":
+            # Or its pages would be in the cache of the connection.
+            self.engine.dispose()
+        else:
+            # The first time, a session reads catalogues as well.
+            ask()
+        first, second, _ = self.pages(), self.pages(), ask()
+        # Without those for asking how many there are.
+        pages = self.pages() - second - (second - first)
+        took, cpu = [], self._cpu()
+        for _ in range(_ASKED):
+            started = time.perf_counter()
+            ask()
+            took.append(1000 * (time.perf_counter() - started))
+        cpu = 1000 * (self._cpu() - cpu) / _ASKED
+        return {
+            f"ms_{name}": round(median(took), 1),
+            f"least_ms_{name}": round(min(took), 1),
+            f"cpu_ms_{name}": round(cpu, 1),
+            f"pages_{name}": pages,
+        }
+
     def bytes(self) -> int:
         """Return what the whole database takes, whatever its tables; what waits to be reused is not taken."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -82,7 +120,11 @@ def measure(database: str, rows: int, filled: int) -> Figures:
         for turn in range(-1, _TURNS):
             for one in (empty, full) if turn % 2 else (full, empty):
                 one.write(count, f"turn {turn}")
-        figures = {name: _milliseconds(ask) for name, ask in questions(full.engine).items()}
+        figures = {
+            name: figure
+            for question, ask in questions(full.engine).items()
+            for name, figure in full.put(question, ask).items()
+        }
         written = median(full.per_second[1:])
         pruned = _prune(full)
     # The first turn of each warms up.
@@ -96,8 +138,12 @@ def measure(database: str, rows: int, filled: int) -> Figures:
         **pruned,
         "pruned_against_written": round(pruned["pruned_per_second"] / written, 1),
         **figures,
-        "ms_slowest": max(figures.values()),
+        **{f"{kind}slowest": _largest(figures, kind) for kind in ("ms_", "least_ms_", "cpu_ms_", "pages_")},
     }
+
+
+def _largest(figures: Figures, kind: str) -> float:
+    return max(figure for name, figure in figures.items() if name.startswith(kind))
 
 
 @contextmanager
@@ -122,17 +168,6 @@ def _opened(url: str) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
-
-
-def _milliseconds(ask: Callable[[], object]) -> float:
-    def took() -> float:
-        started = time.perf_counter()
-        ask()
-        return time.perf_counter() - started
-
-    # The first time a statement is made ready as well, once in the life of a process.
-    took()
-    return round(1000 * median(took() for _ in range(_ASKED)), 1)
 
 
 def _prune(subject: _Subject) -> Figures:
