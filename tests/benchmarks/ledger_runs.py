@@ -80,7 +80,7 @@ class _Subject:
             self.engine.dispose()
         else:
             # The first time, a session reads catalogues as well.
-            ask()
+            _ = ask(), self.pages()
         first, second, _ = self.pages(), self.pages(), ask()
         # Without those for asking how many there are.
         pages = self.pages() - second - (second - first)

@@ -42,9 +42,9 @@ def test_deliveries_go_by_age_a_few_at_a_time(engine: Engine) -> None:
     for number in range(5):
         for one in ("int_a", "int_b"):
             deliver(engine, [f"e{number}"], settled_ms=NOON + number, integration_id=one, batches=False)
-    steps = [prune_rows(engine, PrunableKind.DELIVERIES, NOON + 3, 2) for _ in range(5)]
+    steps = [prune_rows(engine, PrunableKind.DELIVERIES, NOON + 3, 4) for _ in range(3)]
 
-    assert steps == [Pruned(2), Pruned(1), Pruned(2), Pruned(1), Pruned(0)]
+    assert steps == [Pruned(4), Pruned(2), Pruned(0)]
     assert {row.event_id for row in find_deliveries(engine)} == {"e3", "e4"}
     assert len(find_deliveries(engine)) == 4
 
@@ -111,11 +111,9 @@ def test_minute_counts_go_by_minute(engine: Engine) -> None:
     with reading(engine) as connection:
         assert connection.execute(select(func.count()).select_from(minute_counts)).scalar_one() == 6
 
-    assert [prune_rows(engine, PrunableKind.MINUTE_COUNTS, NOON + 60_000, 10).count for _ in range(3)] == [
-        1,
-        1,
-        0,
-    ]
+    steps = [prune_rows(engine, PrunableKind.MINUTE_COUNTS, NOON + 60_000, 10).count for _ in range(2)]
+
+    assert steps == [2, 0]
     assert count(engine, "minute_counts") == 4
 
 

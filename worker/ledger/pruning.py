@@ -5,9 +5,10 @@ is to go is found out by reading alone; what writes is one short statement, for 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
@@ -49,6 +50,8 @@ from worker.model.replays import LetterState, ReplayState
 from worker.model.time import LATEST_MS
 
 DAY_MS = 86_400_000
+#: Of so many integrations at the most rows go in one step: with one for each, its commit takes the most time.
+_MOST_PARTS = 32
 
 
 class PrunableKind(StrEnum):
@@ -109,15 +112,20 @@ def prune_rows(engine: Engine, kind: PrunableKind, before_ms: int, most: int, *,
         return pruned
     plan = _PLANS[kind]
     with reading(engine) as connection:
-        aged = _aged(connection, plan, before_ms)
-        if aged is None:
+        parts = list(islice(_aged(connection, plan, before_ms), _MOST_PARTS))
+        if not parts:
             return Pruned(0)
-        waited = _waiting(connection, aged.limit(most)) if kind is PrunableKind.DEAD_LETTERS else 0
+        waited = _waiting(connection, parts[0].limit(most)) if kind is PrunableKind.DEAD_LETTERS else 0
+    removed = 0
     with writing(engine) as connection:
         begun = time.monotonic()
-        # One statement: with one a row, the interpreter's lock changes hands at each, and every row waits
-        # for the other threads while the ledger is locked.
-        removed = connection.execute(_removal(connection, plan.table, aged.limit(most))).rowcount
+        for aged in parts:
+            # One statement for many rows: with one a row, the interpreter's lock changes hands at each, and
+            # every row waits for the other threads while the ledger is locked.
+            removal = _removal(connection, plan.table, aged.limit(most - removed))
+            removed += connection.execute(removal).rowcount
+            if removed >= most:
+                break
     return Pruned(removed, waited, time.monotonic() - begun)
 
 
@@ -136,7 +144,7 @@ def oldest_due(engine: Engine, kind: PrunableKind, before_ms: int) -> int | None
     plan = _PLANS[kind]
     with reading(engine) as connection:
         plain = oldest_batch_ms(connection, before_ms) if kind is PrunableKind.DELIVERIES else None
-        aged = _aged(connection, plan, before_ms)
+        aged = next(_aged(connection, plan, before_ms), None)
         if aged is None:
             return plain
         found = connection.execute(aged.with_only_columns(plan.age).limit(1)).scalar_one_or_none()
@@ -208,16 +216,16 @@ def _place(connection: Connection, table: Table) -> ColumnClause[Any]:
     return literal_column(f"{table.name}.{name}")
 
 
-def _aged(connection: Connection, plan: _Plan, before_ms: int) -> Select[Any] | None:
-    """Return what selects the places of rows that may go, of one value of `by`; None when there are none."""
+def _aged(connection: Connection, plan: _Plan, before_ms: int) -> Iterator[Select[Any]]:
+    """Yield what selects the places of rows that may go: for each value of `by`, if there are any."""
     places = select(_place(connection, plan.table)).select_from(plan.table)
     wanted = places.where(plan.age < before_ms).order_by(plan.age)
     if plan.stays is not None:
         wanted = wanted.where(not_(plan.stays()))
-    if plan.by is None:
-        return wanted if connection.execute(wanted.limit(1)).first() else None
-    parts = (wanted.where(plan.by == value) for value in distinct_values(connection, plan.by))
-    return next((part for part in parts if connection.execute(part.limit(1)).first()), None)
+    by, parts = plan.by, iter([wanted])
+    if by is not None:
+        parts = (wanted.where(by == value) for value in distinct_values(connection, by))
+    return (part for part in parts if connection.execute(part.limit(1)).first())
 
 
 def _waiting(connection: Connection, places: Select[Any]) -> int:
