@@ -1,9 +1,10 @@
 """What is old goes, a few rows at a time; what is young, or still needed, stays."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, event, func, select, text
 
 from tests.ledger.entries import NOON, letter, outcome
 from tests.ledger.letters import all_dead_letters, bury, deliver, live
@@ -174,6 +175,29 @@ def test_what_is_removed_is_not_looked_for_again(engine: Engine, kind: PrunableK
     plan = plan_of(engine, lambda given: prune_rows(given, kind, made.created_ms + DAY_MS, 10))
 
     assert [line for line in plan if "Tid Scan" in line]
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+def test_the_oldest_are_not_sorted_out_of_all_that_are_old(engine: Engine) -> None:
+    """However many there are, and whatever the server knows of them: a step reads what it takes."""
+    for number in range(4):
+        deliver(engine, [f"e{number}-{place}" for place in range(300)], settled_ms=NOON, batches=False)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE"))
+    plans: list[str] = []
+
+    def explain(asking: Connection, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
+        if "FROM deliveries" in statement and statement.startswith(("SELECT", "DELETE")):
+            plans.extend(row[0] for row in asking.exec_driver_sql(f"EXPLAIN {statement}", values))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    due = oldest_due(engine, PrunableKind.DELIVERIES, LATER)
+    pruned = prune_rows(engine, PrunableKind.DELIVERIES, LATER, 10).count
+
+    assert (due, pruned) == (NOON, 10)
+    assert any("Tid Scan" in line for line in plans)
+    assert any("Index Scan using deliveries_latest" in line for line in plans)
+    assert [line for line in plans if "Sort" in line or "Bitmap Heap Scan on deliveries" in line] == []
 
 
 def test_shares_are_counted_by_age_and_by_what_waits(engine: Engine) -> None:

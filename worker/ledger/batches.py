@@ -49,7 +49,7 @@ Index("delivered_batches_latest", _batch.integration_id, _batch.settled_ms, _bat
 # The latest of all.
 Index("delivered_batches_latest_of_all", _batch.settled_ms)
 
-#: For how long an index is written to, and what is in it. A period's index is the table `delivered_ids_<id>`.
+#: For how long an index is written to, and what is in it (`worker.ledger.period_indexes`).
 delivery_periods = Table(
     "delivery_periods",
     metadata,
