@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from worker.allocator import ENVIRONMENT
+from worker.allocator import ENVIRONMENT, HEAPS, KEPT
 
 _STEPS = """
 import resource, sys
@@ -24,13 +24,41 @@ for _ in range(10):
     step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+_THREADS = """
+import os, sys, threading
+from worker.allocator import keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+def steps():
+    for _ in range(5):
+        together.wait()
+        blocks = [bytes(360_000) for _ in range(20)]
+        together.wait()
+        del blocks
+
+if sys.argv[1:]:
+    keep_freed_memory()
+before, together = resident(), threading.Barrier(32)
+threads = [threading.Thread(target=steps) for _ in range(32)]
+for one in threads:
+    one.start()
+for one in threads:
+    one.join()
+print(resident() - before)
+"""
 #: Ten steps of 7 MB have 17 000 pages.
 _FEW = 2_000
 
 
 def _faults(*arguments: str, environment: dict[str, str] | None = None) -> int:
+    return _printed(_STEPS, *arguments, environment=environment)
+
+
+def _printed(program: str, *arguments: str, environment: dict[str, str] | None = None) -> int:
     given = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    command = [sys.executable, "-c", _STEPS, *arguments]
+    command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(
         command, env=given | (environment or {}), capture_output=True, check=True, text=True
     )
@@ -47,6 +75,11 @@ def _glibc() -> None:
 def test_what_a_step_has_freed_the_next_one_has() -> None:
     """Pages are faulted in once, not in each step."""
     assert _faults("keep") < _FEW
+
+
+def test_many_threads_keep_no_more_than_a_few_heaps() -> None:
+    """Each of 32 has freed 7 MB, several times."""
+    assert _printed(_THREADS, "keep") < HEAPS * KEPT
 
 
 def test_a_program_can_be_started_so() -> None:
