@@ -58,6 +58,21 @@ def test_a_step_says_truly_who_can_work_with_it(step: Revision, dialect: str) ->
         assert step.readable_from == before
 
 
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_no_step_takes_longer_for_more_deliveries(dialect: str) -> None:
+    """Millions of them may be there: while a step read or wrote them all, no recorder could write."""
+    changes = changes_of(own_steps().above(_OF_0_1_0), dialect)
+    long = [
+        change.words
+        for change in changes
+        if change.table == "deliveries" and change.wait not in {Wait.NOTHING, Wait.MOMENT}
+    ]
+
+    assert "adds the column deliveries.content" in [change.words for change in changes]
+    assert long == []
+    assert [change.words for change in changes if change.words == "runs SQL of its own"] == []
+
+
 def test_steps_stand_in_one_line() -> None:
     """Four digits, one after the other: they are compared as text."""
     assert [step.revision for step in _ALL] == [f"{number + 1:04}" for number in range(len(_ALL))]
