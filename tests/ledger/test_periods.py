@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from tests.ledger.entries import NOON, outcome
-from worker.ledger import batch_writing, periods, recording
+from worker.ledger import batch_writing, period_indexes, periods, recording
 from worker.ledger.deliveries import find_deliveries
 from worker.ledger.engine import open_ledger, reading
 from worker.ledger.period_indexes import ids_table, indexes
@@ -199,6 +200,58 @@ def test_who_is_killed_at_a_change_of_periods_changes_nothing(
     assert _held(engine) == (6, 6)
     assert sealed == ([1] if engine.dialect.name == "postgresql" else [])
     assert [len(find_deliveries(engine, event_id=f"e{number}0")) for number in range(3)] == [1, 1, 1]
+
+
+@pytest.mark.slow
+def test_recorders_that_are_killed_over_and_over_lose_nothing(
+    engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any moment, while periods begin and are sealed; who asks meanwhile finds all that is recorded."""
+    monkeypatch.setattr(batch_writing, "FULL", 60)
+    monkeypatch.setattr(period_indexes, "_SMALLEST_STEP", 8)
+    rng = random.Random(11)
+    entries = [
+        (f"{number}-0", [outcome([f"e{number}-{place}" for place in range(6)], settled_ms=NOON + number)])
+        for number in range(1, 201)
+    ]
+    done = multiprocessing.Value("i", 0)
+
+    def record() -> None:
+        mine = open_ledger(url)
+        while done.value < len(entries):
+            record_entries(mine, entries[done.value : done.value + 1], [])
+            done.value += 1
+
+    def ask() -> None:
+        number = rng.randint(1, max(1, done.value))
+        # Of one that is being recorded it may not be known yet.
+        certain = number <= done.value
+        found = find_deliveries(engine, event_id=f"e{number}-{rng.randrange(6)}")
+        assert len(found) == 1 or not (found or certain)
+
+    kills, ends = 0, time.monotonic() + 120
+    while done.value < len(entries):
+        assert time.monotonic() < ends
+        process = multiprocessing.get_context("fork").Process(target=record)
+        process.start()
+        aim = done.value + rng.randint(1, 12)
+        while process.is_alive() and done.value < min(aim, len(entries)) and time.monotonic() < ends:
+            ask()
+        process.join(rng.uniform(0, 0.01))
+        kills += process.is_alive()
+        process.kill()
+        process.join(60)
+    rows = find_deliveries(engine, limit=10_000)
+    with reading(engine) as connection:
+        sealed = [one.period for one in indexes(connection) if one.bits is not None]
+
+    assert kills > 5
+    assert sorted(row.event_id for row in rows) == sorted(
+        trace.id for _, [settled] in entries for trace in settled.events
+    )
+    assert _held(engine) == (1200, 1200)
+    assert len(_periods(engine)) > 15
+    assert len(sealed) > (10 if engine.dialect.name == "postgresql" else -1)
 
 
 def test_who_is_killed_dropping_a_period_leaves_it_whole(
