@@ -6,9 +6,8 @@ all libraries needs our own record class there.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from string import Formatter
 
@@ -21,14 +20,26 @@ BOUND = ("integration", "tenant", "type", "slot", "epoch", "batch", "trace")
 _bound: ContextVar[dict[str, Field] | None] = ContextVar("log_fields", default=None)
 
 
-@contextmanager
-def bind_fields(**fields: Field) -> Iterator[None]:
+class _Binding:
+    """What `bind_fields` returns; each batch enters one, and a generator costs three times as much."""
+
+    __slots__ = ("_fields", "_token")
+
+    _token: Token[dict[str, Field] | None]
+
+    def __init__(self, fields: dict[str, Field]) -> None:
+        self._fields = fields
+
+    def __enter__(self) -> None:
+        self._token = _bound.set((_bound.get() or {}) | self._fields)
+
+    def __exit__(self, *_: object) -> None:
+        _bound.reset(self._token)
+
+
+def bind_fields(**fields: Field) -> AbstractContextManager[None]:
     """Give these fields, and those of blocks around it, to each of our lines that this thread logs in it."""
-    token = _bound.set((_bound.get() or {}) | fields)
-    try:
-        yield
-    finally:
-        _bound.reset(token)
+    return _Binding(fields)
 
 
 def bind_more(**fields: Field) -> None:

@@ -17,6 +17,14 @@ local EARLY_MS = 1000
 local BULK_TURN = 8
 local MOST_AT_A_LOOK = 16
 
+-- Chunks of a lane that no slot had claimed when this began, each lane counted once.
+local counted = {}
+
+local function waiting(lane)
+  counted[lane] = counted[lane] or unclaimed(lane)
+  return counted[lane]
+end
+
 local function read(lane, count)
   local reply = redis.call('XREADGROUP', 'GROUP', GROUP, slot, 'COUNT', count, 'STREAMS', lane, '>')
   return reply and reply[1][2] or {}
@@ -36,7 +44,7 @@ local function fitting(lane, look, room)
 end
 
 local function take(lane, room)
-  local taken, look, left = {}, 1, unclaimed(lane)
+  local taken, look, left = {}, 1, waiting(lane)
   while left > 0 and room.events > 0 and room.bytes > 0 do
     -- The first chunk is taken whatever its size: the sender splits what is too large for one request.
     local count = room.untouched and 1 or fitting(lane, look, room)
@@ -101,7 +109,7 @@ end
 if state == 'waiting' and number(found[3], 0) > now + EARLY_MS then
   return {'early'}
 end
-if ARGV[8] and not work_waits() then
+if ARGV[8] and waiting(KEYS[3]) + waiting(KEYS[4]) <= 0 then
   return {'nothing', behind(KEYS[3]), behind(KEYS[4])}
 end
 redis.call('HDEL', KEYS[2], 'ordered_at')

@@ -72,6 +72,15 @@ local function order_free_slot(lease_ms, is_here)
   return false, found
 end
 
+-- The id behind which a lane has what comes, if all that it has is claimed; else false.
+local function behind_claimed(lane)
+  local length = redis.call('XLEN', lane)
+  if length == 0 then
+    return '0-0'
+  end
+  return length <= pending_in(lane) and last_delivered(lane)
+end
+
 -- Leases a slot that was just freed for the worker that freed it, which will look again within half a second, or as
 -- soon as something comes. To all others it is an order on its way, so that they issue none. Only where nothing waits that
 -- no slot has claimed: the worker waits for what comes behind that. Not with a destination that takes its time: while it
@@ -82,9 +91,12 @@ local STAY_SOON_MS = 200
 
 local function order_to_stay(slot, found)
   if found[1] == '1' or found[2] == 'open' or rests(found[3]) or on_its_way(found[4])
-    or number(found[6], 0) >= STAY_SOON_MS or slot > slots_allowed()
-    or work_waits() then
+    or number(found[6], 0) >= STAY_SOON_MS or slot > slots_allowed() then
     return false
   end
-  return {slot, order(slot, STAY_LEASE_MS), 0, 1, behind(KEYS[3]), behind(KEYS[4])}
+  local urgent, bulk = behind_claimed(KEYS[3]), behind_claimed(KEYS[4])
+  if not urgent or not bulk then
+    return false
+  end
+  return {slot, order(slot, STAY_LEASE_MS), 0, 1, urgent, bulk}
 end
