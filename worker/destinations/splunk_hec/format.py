@@ -10,7 +10,7 @@ import datetime as dt
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from operator import add, eq
 from typing import Any
 
@@ -25,7 +25,8 @@ _END = b"}"
 _TIMESTAMP = b'"timestamp":"'
 #: From there to the point of `2026-11-22T10:11:12.045Z`, and behind what may follow its third digit.
 _POINT = len(_TIMESTAMP) + len("2026-11-22T10:11:12")
-_ZONE = _POINT + len(".045")
+_STEP = len(".045")
+_BEHIND = _POINT + _STEP + 1
 #: The point and what follows the third digit, where that is the last one.
 _THREE_DIGITS = frozenset({b".Z", b".+", b".-"})
 
@@ -79,68 +80,68 @@ class HecEnvelopes:
     def body(self, places: Sequence[int]) -> bytes:
         """Return these envelopes, one after the other."""
         if len(places) == len(self.sizes) and all(map(eq, places, count())):
-            return b"".join([self._head.join(run.pieces) for run in self._runs])
+            pieces = list(chain.from_iterable(run.around(self._head) for run in self._runs))
+            if pieces:
+                pieces[0] = pieces[0][len(_END) :]
+                pieces.append(_END)
+            return b"".join(pieces)
         return b"".join([self._envelope(at) for at in places])
 
     def _envelope(self, place: int) -> bytes:
         run, at = self._runs[0], place
         for run in self._runs:
-            if at < len(run.lengths):
+            if at < len(run.raws):
                 break
-            at -= len(run.lengths)
-        before = run.pieces[at] if not at else run.pieces[at][-run.openings[at] :]
-        return before + self._head + run.pieces[at + 1][: run.lengths[at] - run.openings[at]]
+            at -= len(run.raws)
+        return run.times[at][len(_END) :] + self._head + run.raws[at] + _END
 
 
 @dataclass(frozen=True, slots=True)
 class _Pieces:
-    """What stands before, between and behind the heads of envelopes, which all integrations have in common.
+    """What envelopes of events have in common, whatever their heads say.
 
-    Between two heads are an event, the end of its envelope, and the time that begins the next. `openings` are
-    the bytes of these times, `lengths` those of an envelope without its head.
+    `times` begin an envelope, and end the one before it; `lengths` are the bytes of envelopes without heads.
     """
 
-    pieces: list[bytes]
-    openings: list[int]
+    times: list[bytes]
+    raws: list[bytes]
     lengths: list[int]
+
+    def around(self, head: bytes) -> list[bytes]:
+        """Return envelopes with this head, less the end of the last."""
+        pieces = [head] * (3 * len(self.raws))
+        pieces[::3], pieces[2::3] = self.times, self.raws
+        return pieces
 
 
 def _pieces(events: Sequence[QueuedEvent]) -> _Pieces:
-    """Cut what the envelopes of events have in common at the heads; a body is then joined by one call."""
-    times = _times(events)
-    raws = [event.raw for event in events]
-    openings = [len(time) - len(_END) for time in times]
-    lengths = [opening + len(raw) + len(_END) for opening, raw in zip(openings, raws, strict=True)]
-    pieces = [times[0][len(_END) :], *map(add, raws, times[1:]), raws[-1] + _END]
-    return _Pieces(pieces, openings, lengths)
+    """Make of events what their envelopes have in common: a body is then joined by one call."""
+    times, raws = _times(events), [event.raw for event in events]
+    return _Pieces(times, raws, list(map(add, map(len, times), map(len, raws))))
 
 
 def _times(events: Sequence[QueuedEvent]) -> list[bytes]:
     """Return for each event the end of the envelope before it, and its own time."""
+    # Of neighbours, many have the same millisecond.
     known: dict[int, bytes] = {}
     times: list[bytes] = []
     for event in events:
-        # Of neighbours, many have the same millisecond.
-        if _is_in_milliseconds(event.raw):
-            time = known.get(event.time_ms)
-            if time is None:
-                time = known[event.time_ms] = _END + _MILLISECONDS % divmod(event.time_ms, 1000)
-        else:
-            time = _END + _time(event)
+        raw = event.raw
+        # Three digits behind the second? To look costs a third of decoding. No text of JSON has these bytes
+        # within it, and no object that stands in the event begins before them.
+        at = raw.find(_TIMESTAMP)
+        if (
+            at < 0
+            or raw[at + _POINT : at + _BEHIND : _STEP] not in _THREE_DIGITS
+            or raw.find(b"{", 1, at) > 0
+        ):
+            times.append(_END + _time(event))
+            continue
+        time = known.get(event.time_ms)
+        if time is None:
+            time = known[event.time_ms] = _END + _MILLISECONDS % divmod(event.time_ms, 1000)
         times.append(time)
     return times
-
-
-def _is_in_milliseconds(raw: bytes) -> bool:
-    """Whether the event's time is seen to have three digits behind the second; False says nothing.
-
-    To look costs a third of decoding. No text of JSON has these bytes within it, and no object that stands in
-    the event begins before them.
-    """
-    at = raw.find(_TIMESTAMP)
-    if at < 0 or raw[at + _POINT : at + _ZONE + 1 : _ZONE - _POINT] not in _THREE_DIGITS:
-        return False
-    return raw.find(b"{", 1, at) < 0
 
 
 class _Moment(msgspec.Struct, gc=False):
