@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
 from worker.broker.chunks import UnreadableChunk, events_of
-from worker.broker.connection import REPLY_TIMEOUT, broker_errors
+from worker.broker.connection import broker_errors
 from worker.broker.packing import whole
 from worker.broker.round_trips import ask
 from worker.broker.shared_chunks import EVENTS, SHARED
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Bytes that one process keeps at the most, beside the batches in hand: its events, and what is made of them.
 MOST_KEPT = 32 << 20
+#: For so many seconds a thread waits for what another fetches, before it fetches that itself: its lease runs.
+_LONGEST_WAIT = 2.0
 #: What is kept of a chunk takes so many times the bytes of its events, packed, and so many for each event.
 _TIMES, _EACH = 2, 700
 #: Places of what an entry says: what follows is an id, which that is, and the checksum.
@@ -75,7 +77,7 @@ class ChunkCache:
         finally:
             self._came(mine)
         for came in coming.values():
-            came.wait(REPLY_TIMEOUT)
+            came.wait(_LONGEST_WAIT)
         runs |= self._take(coming)
         return runs | self._read(client, {name: wanted[name] for name in coming if name not in runs})
 
