@@ -49,7 +49,7 @@ def test_damage_in_redis_is_told_event_by_event() -> None:
 @pytest.mark.timeout(400)
 def test_an_emptied_redis_is_reported_and_never_with_too_much() -> None:
     """Each time, and no more deliveries at an integration than the account misses there."""
-    found = run(_given(seconds=15.0, pause=3.0, settle=20.0, deed=["empty-redis", "pause"]))
+    found = run(_given(seconds=15.0, pause=3.0, settle=20.0, deed=["pause", "empty-redis"]))
     emptied = found["deeds"]["redis emptied"]
 
     assert _faults(found) == {}
