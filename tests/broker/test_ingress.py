@@ -9,9 +9,8 @@ import redis
 from tests.broker.sending import event
 from tests.fleet import wait_until
 from worker.broker import keys
-from worker.broker.ingress import HEAVIEST_READ, Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
+from worker.broker.ingress import LIGHT_READ, Ingress, IngressEntry, RoutedChunk, RoutingResult, counters
 from worker.model.errors import BrokerUnavailable
-from worker.model.event_lines import MOST_LINES_BYTES
 
 
 def test_what_is_handed_over_leaves_the_ingress(client: redis.Redis) -> None:
@@ -82,7 +81,7 @@ def test_what_trickles_in_is_not_weighed(client: redis.Redis) -> None:
     rest = router.read(1000, 1)
 
     assert [one.raw for one in (*first, *rest)] == [b"%d" % number for number in range(300)]
-    assert len(first) == HEAVIEST_READ // MOST_LINES_BYTES
+    assert len(first) == LIGHT_READ
     assert weighings(client) == before + 1
 
 

@@ -38,8 +38,8 @@ __all__ = ["Ingress", "IngressEntry", "RoutedChunk", "RoutingResult"]
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: Bytes of memory that the entries of one read may take in Redis, unless it is a single one.
 HEAVIEST_READ = 16 << 20
-#: So many entries are never too heavy: no form may be larger.
-_LIGHT_READ = HEAVIEST_READ // MOST_LINES_BYTES
+#: Behind a rest so many entries are read without a look: 64 MB, if all are as large as any may be.
+LIGHT_READ = (64 << 20) // MOST_LINES_BYTES
 #: A hand-over of so many bytes at the most is done by a script: more are not to be copied once more.
 _SMALL = 16 << 10
 #: The fields that hold what was published, in the order in which they count: one event; events, one a line;
@@ -99,7 +99,7 @@ class Ingress:
         After an error, what was read before is read again.
         """
         # While events trickle in, few come at once: that needs no look at how heavy they are.
-        count = self._bounded(count) if self._left != 0 else min(count, _LIGHT_READ)
+        count = self._bounded(count) if self._left != 0 else min(count, LIGHT_READ)
         # Before it: who falls asleep in it wakes up with entries that it was given long ago.
         self._read_at = _seconds()
         try:
