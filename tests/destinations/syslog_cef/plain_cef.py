@@ -2,7 +2,7 @@
 
 import msgspec
 
-from worker.destinations.syslog_cef.cef import EventDetails, facts_of
+from worker.destinations.syslog_cef.details import EventDetails, details_of
 from worker.destinations.syslog_cef.mapping import ANOMALY, KEYS, OUTCOMES, CefEventKind, cef_kind
 from worker.destinations.syslog_cef.truncation import fitted
 from worker.destinations.syslog_cef.values import digest, id_or_digest, one_line, plain_json
@@ -11,7 +11,7 @@ from worker.model.events import QueuedEvent
 
 def plain_message(event: QueuedEvent, start: bytes, *, send_src: bool, limit: int) -> bytes:
     """Return the event in CEF behind the header that it `start`s with."""
-    facts = facts_of(event.raw)
+    (facts,) = details_of([event])
     kind = cef_kind(event.type, facts.decision)
     values = _values(event, facts, kind, send_src=send_src)
     return fitted(
@@ -66,7 +66,10 @@ def _values(
 def _number(raw: msgspec.Raw) -> str | None:
     text = bytes(raw).decode("utf-8", "replace")
     if text.startswith('"'):
-        return msgspec.json.decode(raw, type=str)
+        try:
+            return msgspec.json.decode(text, type=str)
+        except msgspec.MsgspecError:
+            return text
     return None if text in {"", "null"} else text
 
 
@@ -85,5 +88,5 @@ def _repairs(raw: msgspec.Raw) -> str | None:
         return None
     try:
         return ",".join(msgspec.json.decode(raw, type=list[str]))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return "true"

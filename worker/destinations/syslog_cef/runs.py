@@ -1,16 +1,21 @@
 """Runs of keys that many events share, written once and kept: what was done under which policy, and by whom.
 
+A template has both, for the events of which they are the same.
+
 What is kept is bounded in entries and in characters, for all tenants of a process together: one whose names
 never repeat costs time, not memory. A run with a value that does not fit its key is marked: such a message is
 written value by value (`worker.destinations.syslog_cef.truncation`).
 """
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import attrgetter
 from typing import Generic, TypeVar
 
-from worker.destinations.syslog_cef.extension import LEADS, TooLong, written
+from worker.destinations.syslog_cef.details import EventDetails, PolicyName
+from worker.destinations.syslog_cef.extension import LEADS, TooLong, lead_of, written
 from worker.destinations.syslog_cef.mapping import ANOMALY, LONGEST_NAME, OUTCOMES, CefEventKind, cef_kind
 from worker.destinations.syslog_cef.values import escaped, header_value, one_line, without_controls
 
@@ -21,6 +26,13 @@ MOST_RUNS, MOST_CHARACTERS = 4096, 1_000_000
 _LONGEST_KEY = 4096
 
 _AGENT, _SCORE = "\n", "\r"
+_LONGEST_SENTENCE = LEADS["msg"][1]
+
+#: Decision, action, policy, tenant, id and name of the agent.
+Shared = tuple[str | None, str | None, PolicyName | None, str, str | None, str | None]
+_shared: Callable[[EventDetails], Shared] = attrgetter(
+    "decision", "action_type", "policy", "tenant_id", "agent_id", "agent_name"
+)
 
 _Key = TypeVar("_Key", bound=tuple[Hashable, ...])
 _Run = TypeVar("_Run")
@@ -63,6 +75,28 @@ class Agent:
     length: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Template:
+    """The parts of a message that do not differ between events with the same deed and agent.
+
+    `title` is all of the header's fields and the first key, up to its value; `before_id` what follows the
+    time; `agent` and `policy` are written keys. `sentence` is `msg` without a score; if it has a place for
+    one, `before_score` and `behind_score` are its parts, and `room` the longest that it may be. Where
+    `is_usual` is False, only `deed` is of use.
+    """
+
+    deed: Deed
+    is_usual: bool
+    title: bytes
+    before_id: bytes
+    agent: bytes
+    policy: bytes
+    sentence: bytes
+    before_score: bytes
+    behind_score: bytes
+    room: int
+
+
 class _Kept(Generic[_Key, _Run]):
     """Runs by what they are made of; all are dropped when there are too many. Shared by threads."""
 
@@ -77,7 +111,7 @@ class _Kept(Generic[_Key, _Run]):
     def add(self, key: _Key) -> _Run:
         """Make one, and keep it."""
         run = self._make(key)
-        size = sum(len(part) for part in key if isinstance(part, str))
+        size = _characters(key)
         if size > _LONGEST_KEY:
             return run
         with self._lock:
@@ -93,10 +127,20 @@ class _Kept(Generic[_Key, _Run]):
         return len(self._runs), self._characters
 
 
+def _characters(part: object) -> int:
+    if isinstance(part, PolicyName):
+        return _characters((part.id, part.name))
+    if isinstance(part, tuple):
+        return sum(map(_characters, part))
+    return len(part) if isinstance(part, str) else 0
+
+
 #: Type, decision, action, id and name of the policy.
 DeedKey = tuple[str, str | None, str | None, str | None, str | None]
 #: Whether `src` carries the id, category, tenant, id and name of the agent.
 AgentKey = tuple[bool, str, str, str | None, str | None]
+#: Whether `src` carries the agent's id, the type, and what events with the same template say alike.
+TemplateKey = tuple[bool, str, Shared]
 
 
 def _deed(key: DeedKey) -> Deed:
@@ -144,6 +188,30 @@ def _agent(key: AgentKey) -> Agent:
     return Agent(is_usual=True, keys=_encoded(keys), words=_encoded(words), length=len(words))
 
 
+def _template(key: TemplateKey) -> Template:
+    send_src, event_type, (decision, action, policy, tenant_id, agent_id, agent_name) = key
+    policy = policy or PolicyName()
+    deed_key = event_type, decision, action, policy.id, policy.name
+    deed = DEEDS.find(deed_key) or DEEDS.add(deed_key)
+    agent_key = send_src, deed.kind.category, tenant_id, agent_id, agent_name
+    agent = AGENTS.find(agent_key) or AGENTS.add(agent_key)
+    with_score = _encoded(score_in_words(_SCORE).partition(_SCORE)[0])
+    length = deed.length + agent.length
+    before = deed.before + agent.words + deed.between
+    return Template(
+        deed,
+        is_usual=deed.is_usual and agent.is_usual and length <= _LONGEST_SENTENCE,
+        title=deed.title,
+        before_id=deed.did + lead_of("externalId")[0],
+        agent=agent.keys,
+        policy=deed.policy,
+        sentence=before + deed.end,
+        before_score=before + with_score if deed.has_score else b"",
+        behind_score=deed.end,
+        room=_LONGEST_SENTENCE - length - len(with_score),
+    )
+
+
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
@@ -187,3 +255,13 @@ def score_in_words(score: str | None) -> str:
 
 DEEDS: _Kept[DeedKey, Deed] = _Kept(_deed)
 AGENTS: _Kept[AgentKey, Agent] = _Kept(_agent)
+TEMPLATES: _Kept[TemplateKey, Template] = _Kept(_template)
+
+
+def templates_of(
+    types: Sequence[str], details: Sequence[EventDetails], *, send_src: bool
+) -> Sequence[Template]:
+    """Return the template of each event: from what is kept, where that has it."""
+    keys = list(zip(repeat(send_src), types, map(_shared, details), strict=False))
+    found = list(map(TEMPLATES.find, keys))
+    return [one or TEMPLATES.add(key) for one, key in zip(found, keys, strict=True)]

@@ -10,7 +10,7 @@ from functools import partial
 
 from worker.destinations.batching import RequestLimit
 from worker.destinations.syslog_cef.sending import SyslogDelivery
-from worker.destinations.syslog_cef.syslog import SyslogCefFormat, framed
+from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.destinations.syslog_cef.withdrawals import REFUSED, WithdrawnParts
 from worker.integrations.syslog_cef import SyslogCef, time_zone
 from worker.model.batches import Batch, DeliveryAttempt
@@ -78,11 +78,11 @@ class SyslogCefSender:
     def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
         """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
         places, batch = attempt.places, attempt.batch
-        messages = self._format.messages(list(map(batch.events.__getitem__, places)))
+        events = list(map(batch.events.__getitem__, places))
         if isinstance(self._way, SyslogDatagrams):
-            results = self._send_datagrams(self._way, attempt, messages, deadline)
+            results = self._send_datagrams(self._way, attempt, self._format.messages(events), deadline)
             return results + self._withdrawn.results(batch)
-        frames = framed(messages, counts_octets=self._config.counts_octets)
+        frames = self._format.frames(events, counts_octets=self._config.counts_octets)
         sending = SyslogDelivery(self._way, self._limit, self._withdrawn, attempt, deadline)
         results = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
         return results + self._withdrawn.results(batch)
@@ -97,10 +97,9 @@ class SyslogCefSender:
 
         Over UDP each message is a datagram of its own, and the newlines between them are only shown here.
         """
-        messages = self._format.messages(events)
         if isinstance(self._way, SyslogDatagrams):
-            return b"\n".join(messages)
-        return b"".join(framed(messages, counts_octets=self._config.counts_octets))
+            return b"\n".join(self._format.messages(events))
+        return b"".join(self._format.frames(events, counts_octets=self._config.counts_octets))
 
     def close(self, *, notice: float = 0.0) -> None:
         """Let go of idle connections; give the receiver so many seconds to notice."""

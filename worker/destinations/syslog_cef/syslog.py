@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from worker.destinations.syslog_cef.cef import cef_message, deed_of, facts_of
+from worker.destinations.syslog_cef.cef import Header, cef_messages
 from worker.destinations.syslog_cef.mapping import HIGH, LOW, MEDIUM, CefEventKind
 from worker.model.events import QueuedEvent
 
@@ -23,8 +23,10 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 #: The last second that both headers can write: the year has four digits.
 _LAST_SECOND = 253_402_300_799
 
-#: Writes a header of a priority, a host, a kind of event and a time in milliseconds since 1970 UTC.
-_Header = Callable[[str, str, CefEventKind, int], bytes]
+_NEWLINE = b"\n"
+
+#: Writes a header of a priority, a host, a kind of event and a time in seconds since 1970 UTC.
+_WriteHeader = Callable[[str, str, CefEventKind, int], Header]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class SyslogCefFormat:
     """
 
     priorities: dict[int, str]
-    header: _Header
+    header: _WriteHeader
     hostname: str
     send_src: bool
     limit: int
@@ -58,40 +60,45 @@ class SyslogCefFormat:
         """
         number = _LOCAL0 + int(facility.removeprefix("local"))
         priorities = {cef: f"<{number * 8 + syslog}>" for cef, syslog in _SEVERITIES.items()}
-        headers: dict[str, _Header] = {"rfc3164": partial(_rfc3164, zone), "rfc5424": _rfc5424}
+        headers: dict[str, _WriteHeader] = {"rfc3164": partial(_rfc3164, zone), "rfc5424": _rfc5424}
         return cls(priorities, headers[header], hostname, send_src, limit)
 
     def messages(self, events: Sequence[QueuedEvent]) -> list[bytes]:
         """Return one syslog message each (header and CEF, no frame, no newline), at most `limit` bytes."""
-        return [self._message(event) for event in events]
+        return self._written(events, b"")
 
-    def _message(self, event: QueuedEvent) -> bytes:
-        facts = facts_of(event.raw)
-        deed = deed_of(event.type, facts)
-        header = self.header(self.priorities[deed.kind.severity], self.hostname, deed.kind, event.time_ms)
-        return cef_message(event, facts, deed, header=header, send_src=self.send_src, limit=self.limit)
+    def frames(self, events: Sequence[QueuedEvent], *, counts_octets: bool) -> list[bytes]:
+        """Return the same messages in frames (see `framed`)."""
+        if counts_octets:
+            return framed(self.messages(events), counts_octets=True)
+        return self._written(events, _NEWLINE)
+
+    def _written(self, events: Sequence[QueuedEvent], end: bytes) -> list[bytes]:
+        return cef_messages(events, self._header, send_src=self.send_src, limit=self.limit, end=end)
+
+    def _header(self, kind: CefEventKind, second: int) -> Header:
+        return self.header(self.priorities[kind.severity], self.hostname, kind, second)
 
 
 def framed(messages: Sequence[bytes], *, counts_octets: bool) -> list[bytes]:
     """Put each message into a frame: behind its length (RFC 6587, 3.4.1), or before a newline (3.4.2)."""
     if counts_octets:
         return [b"%d %b" % (len(message), message) for message in messages]
-    return [message + b"\n" for message in messages]
+    return [message + _NEWLINE for message in messages]
 
 
-def _rfc3164(zone: dt.tzinfo, priority: str, hostname: str, _kind: CefEventKind, time_ms: int) -> bytes:
+def _rfc3164(zone: dt.tzinfo, priority: str, hostname: str, _kind: CefEventKind, second: int) -> Header:
     """Write `<PRI>Mmm dd hh:mm:ss HOST ` (RFC 3164, 4.1)."""
-    return _bsd_header(priority, time_ms // 1000, zone, hostname)
+    return _bsd_header(priority, second, zone, hostname), b""
 
 
-def _rfc5424(priority: str, hostname: str, kind: CefEventKind, time_ms: int) -> bytes:
+def _rfc5424(priority: str, hostname: str, kind: CefEventKind, second: int) -> Header:
     """Write `<PRI>1 TIMESTAMP HOST mitrity - MSGID - ` (RFC 5424, 6), the type of the event as MSGID.
 
     The byte order mark that 6.4 asks for is left out: parsers look for `CEF:` at the very beginning.
     """
-    second, millisecond = divmod(time_ms, 1000)
-    time = f"{_iso_time(second)}.{millisecond:03}Z"
-    return f"{priority}1 {time} {hostname} mitrity - {kind.event_class} - ".encode()
+    before = f"{priority}1 {_iso_time(second)}."
+    return before.encode(), f"Z {hostname} mitrity - {kind.event_class} - ".encode()
 
 
 @lru_cache(maxsize=4096)
