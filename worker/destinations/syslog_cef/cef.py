@@ -91,15 +91,10 @@ def _starts(
     times: Sequence[int], templates: Sequence[Template], header: WriteHeader
 ) -> Sequence[Sequence[bytes]]:
     """Return headers, titles and times, of which the milliseconds alone differ as a rule."""
-    starts: list[Header] = []
-    known: dict[Template, Header] = {}
-    second = -1
-    for time_ms, template in zip(times, templates, strict=True):
-        if time_ms // 1000 != second:
-            known, second = {}, time_ms // 1000
-        starts.append(known.get(template) or known.setdefault(template, _start(header, template, second)))
+    keys = list(zip(templates, [time_ms // 1000 for time_ms in times], strict=True))
+    starts = {key: _start(header, *key) for key in set(keys)}
+    before, behind = zip(*map(starts.__getitem__, keys), strict=True)
     milliseconds = [_MILLISECONDS[time_ms % 1000] for time_ms in times]
-    before, behind = zip(*starts, strict=True)
     return (before, milliseconds, behind, milliseconds) if behind[0] else (before, milliseconds)
 
 

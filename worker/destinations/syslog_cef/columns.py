@@ -75,7 +75,9 @@ class ColumnWriter:
             return column
         written = iter(column)
         return [
-            next(written) if _SHORT < len(raw) <= most else self._one(json_object, raw, most, place)
+            (next(written) if _SHORT < len(raw) <= most else self._one(json_object, raw, most, place))
+            if raw
+            else b""
             for place, raw in enumerate(raws)
         ]
 
