@@ -24,6 +24,7 @@ from tests.benchmarks.ledger_filling import BATCH, MONTH_MS, TRANSACTION, fill, 
 from tests.benchmarks.ledger_questions import questions
 from tests.benchmarks.measuring import tree_cpu_seconds
 from tests.ledger.postgres import postgres_server
+from worker.background.retention import LARGEST_STEP
 from worker.ledger.engine import open_ledger
 from worker.ledger.migrations.runner import upgrade_tables
 from worker.ledger.pruning import PrunableKind, prune_rows
@@ -32,8 +33,6 @@ from worker.ledger.pruning import PrunableKind, prune_rows
 _TURNS, _ASKED = 9, 11
 _SQLITE_PAGE = 4096
 _PAGES_READ = "SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()"
-#: Rows of one step of pruning: the largest that a recorder takes.
-_STEP = 1000
 _LONGEST_PRUNING = 60.0
 #: As long the rest of a period may stay: what is older goes with its own.
 _SPARE_MS = MONTH_MS // 4
@@ -188,7 +187,7 @@ def _steps(engine: Engine, before_ms: int) -> Iterator[tuple[int, float]]:
     """Take steps of pruning; yield how many rows went with each, and for how long others could not write."""
     ends = time.monotonic() + _LONGEST_PRUNING
     while time.monotonic() < ends:
-        step = prune_rows(engine, PrunableKind.DELIVERIES, before_ms, _STEP, spare_ms=_SPARE_MS)
+        step = prune_rows(engine, PrunableKind.DELIVERIES, before_ms, LARGEST_STEP, spare_ms=_SPARE_MS)
         yield step.count, step.seconds
         if not step.count:
             return

@@ -1,11 +1,13 @@
 """Opening the ledger: which URLs, with which rights, and what is said when it does not answer."""
 
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.ledger.postgres import PostgresServer
-from worker.ledger.engine import database_now_ms, open_ledger, reading, writing
+from worker.ledger.engine import database_now_ms, open_ledger, reading, removing, writing
 from worker.ledger.migrations.runner import tables_of, upgrade_tables
 from worker.model.errors import InvalidSetting, LedgerUnavailable, SchemaOutdated
 
@@ -55,6 +57,57 @@ def test_sqlite_is_set_up_to_survive_and_to_share(sqlite_url: str) -> None:
     engine.dispose()
 
     assert values == ["wal", 2, 1, 10_000]
+
+
+def test_a_new_file_of_sqlite_knows_its_pages(sqlite_url: str) -> None:
+    """So that a long value goes without being read; the mode is written once, not by each connection."""
+    engine = open_ledger(sqlite_url)
+    upgrade_tables(engine)
+    with reading(engine) as connection:
+        mode = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one()
+        before = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+        with reading(engine) as other:
+            again = other.exec_driver_sql("PRAGMA auto_vacuum").scalar_one()
+    with reading(engine) as connection:
+        after = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+    engine.dispose()
+
+    assert (mode, again) == (2, 2)
+    assert after == before
+
+
+def test_a_file_of_an_earlier_release_stays_as_it_is(sqlite_url: str) -> None:
+    """Only when the whole file is written again can it change: all else goes on."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as made:
+        made.execute("CREATE TABLE of_an_earlier_release (x)")
+    engine = open_ledger(sqlite_url)
+    upgrade_tables(engine)
+    with removing(engine) as connection:
+        mode = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar_one()
+        sound = connection.exec_driver_sql("PRAGMA integrity_check").scalar_one()
+    engine.dispose()
+
+    assert (mode, sound) == (0, "ok")
+
+
+def test_only_what_removes_does_not_wait_for_the_disk(sqlite_url: str) -> None:
+    """The same connection writes outcomes later, also behind a removal that has failed."""
+    engine = open_ledger(sqlite_url)
+    asked = "PRAGMA synchronous"
+    with removing(engine) as connection:
+        used = connection.connection.dbapi_connection
+        during = connection.exec_driver_sql(asked).scalar_one()
+    with pytest.raises(SchemaOutdated), removing(engine) as connection:
+        connection.exec_driver_sql("DELETE FROM nothing_of_that_name")
+    with writing(engine) as connection:
+        after = connection.exec_driver_sql(asked).scalar_one()
+        again = connection.connection.dbapi_connection
+    engine.dispose()
+
+    assert again is used
+    assert (during, after) == (1, 2)
 
 
 def test_caches_of_sqlite_are_bounded_all_together(sqlite_url: str) -> None:

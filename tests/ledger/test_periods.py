@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -305,6 +306,54 @@ def test_a_period_goes_in_short_steps_on_sqlite(engine: Engine, monkeypatch: pyt
 
     assert steps == ([6, 0, 0] if engine.dialect.name == "postgresql" else [4, 2, 0])
     assert (_periods(engine), _tables(engine), _held(engine)) == ([16], {"delivered_ids_16"}, (2, 2))
+
+
+def test_of_a_small_period_all_goes_in_one_step(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its index, and what has a row of its own by now counts as nothing."""
+    monkeypatch.setattr(batch_writing, "FULL", 4)
+    for number in range(3):
+        _record_two(engine, number)
+    entry = outcome(["e00"], Status.RETRYING, settled_ms=NOON + 9)
+    record_entries(engine, [("9-0", [entry])], [])
+    monkeypatch.setattr(batch_writing, "LONG_MS", 0)
+    _record_two(engine, 3)
+    monkeypatch.setattr(batch_writing, "LONG_MS", 1 << 60)
+    steps = [prune_rows(engine, PrunableKind.DELIVERIES, NOON + 3, 100).count for _ in range(3)]
+
+    assert steps == ([5, 0, 0] if engine.dialect.name == "postgresql" else [3, 2, 0])
+    assert (_periods(engine), _held(engine)) == ([16], (2, 2))
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_long_values_go_unread(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a file of SQLite that this release has made: pages that are read, against those that go."""
+    monkeypatch.setattr(batch_writing, "FULL", 1000)
+    for number in range(20):
+        ids = [f"{number}-{place}-{'x' * 90}" for place in range(500)]
+        record_entries(engine, [(f"{number + 1}-0", [outcome(ids, settled_ms=NOON)])], [])
+    monkeypatch.setattr(batch_writing, "LONG_MS", 0)
+    _record_two(engine, 30)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    # Or its pages would be in the cache of the connection.
+    engine.dispose()
+    before = _bytes_read()
+    with reading(engine) as connection:
+        held = connection.execute(text("PRAGMA freelist_count")).scalar_one()
+    while prune_rows(engine, PrunableKind.DELIVERIES, NOON + 1, 1000).count:
+        pass
+    read = (_bytes_read() - before) // 4096
+    with reading(engine) as connection:
+        freed = connection.execute(text("PRAGMA freelist_count")).scalar_one() - held
+
+    assert freed > 250
+    assert read < freed * 0.6
+
+
+def _bytes_read() -> int:
+    """Return how many bytes this process has read (Linux)."""
+    said = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(said["rchar"])
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

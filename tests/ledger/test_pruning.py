@@ -11,7 +11,7 @@ from tests.ledger.letters import all_dead_letters, bury, deliver, live
 from tests.ledger.plans import plan_of, reads_all
 from worker.ledger import periods
 from worker.ledger.deliveries import find_deliveries
-from worker.ledger.engine import reading, writing
+from worker.ledger.engine import reading, removing
 from worker.ledger.pruning import (
     PrunableKind,
     Pruned,
@@ -48,6 +48,38 @@ def test_deliveries_go_by_age_a_few_at_a_time(engine: Engine) -> None:
     assert steps == [Pruned(4), Pruned(2), Pruned(0)]
     assert {row.event_id for row in find_deliveries(engine)} == {"e3", "e4"}
     assert len(find_deliveries(engine)) == 4
+
+
+def test_each_integration_gives_its_share_of_a_step(engine: Engine) -> None:
+    """Rows of one time stand on the same pages, which are then written once for all integrations."""
+    for number in range(4):
+        for one in ("int_a", "int_b"):
+            deliver(engine, [f"e{number}"], settled_ms=NOON + number, integration_id=one, batches=False)
+    deliver(engine, ["few"], settled_ms=NOON, integration_id="int_c", batches=False)
+    prune_rows(engine, PrunableKind.DELIVERIES, LATER, 5)
+
+    assert {(row.event_id, row.integration_id) for row in find_deliveries(engine)} == {
+        (f"e{number}", one) for number in (2, 3) for one in ("int_a", "int_b")
+    }
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_what_removes_rows_calls_no_function(engine: Engine) -> None:
+    """It might fail: SQLite would first copy each page that such a statement changes, and write twice."""
+    deliver(engine, ["e1"], batches=False)
+    programs: list[list[str]] = []
+
+    def explain(asking: Connection, _cursor: object, statement: str, values: Any, *_rest: object) -> None:
+        if statement.startswith("DELETE FROM deliveries"):
+            steps = asking.exec_driver_sql(f"EXPLAIN {statement}", values)
+            programs.append([row[1] for row in steps])
+
+    event.listen(engine, "before_cursor_execute", explain)
+    pruned = prune_rows(engine, PrunableKind.DELIVERIES, LATER, 10).count
+
+    assert (pruned, len(programs)) == (1, 1)
+    assert "Delete" in programs[0]
+    assert not {"Function", "PureFunc"} & set(programs[0])
 
 
 def test_the_oldest_go_first(engine: Engine) -> None:
@@ -124,9 +156,9 @@ def test_a_row_that_became_young_meanwhile_stays(engine: Engine, monkeypatch: py
 
     def renewing_first(given: Engine) -> AbstractContextManager[Connection]:
         deliver(given, ["e1"], settled_ms=LATER)
-        return writing(given)
+        return removing(given)
 
-    monkeypatch.setattr(periods, "writing", renewing_first)
+    monkeypatch.setattr(periods, "removing", renewing_first)
 
     assert prune_rows(engine, PrunableKind.DELIVERIES, NOON + 1, 10).count == 0
     assert [row.settled_ms for row in find_deliveries(engine)] == [LATER]
