@@ -9,6 +9,7 @@ import redis
 from sqlalchemy import Engine
 
 from tests.broker.sending import append, subscribe
+from worker.background import unparker as module
 from worker.background.unparker import Unparker, WaitingQuota
 from worker.broker import keys
 from worker.broker.locks import LeaderLock
@@ -17,9 +18,9 @@ from worker.broker.parking import BacklogBudget, Parking
 from worker.broker.snapshot import Snapshot
 from worker.ledger.engine import open_ledger
 from worker.ledger.migrations.runner import upgrade_tables
-from worker.ledger.parked import ParkedStore
+from worker.ledger.parked import ParkedStore, ParkedTotals
 from worker.ledger.recording import record_entries
-from worker.model.parking import Cap
+from worker.model.parking import BacklogRoom, Cap, ParkedChunk
 
 CAP = Cap(events=10, size=1_000)
 
@@ -96,6 +97,50 @@ def test_a_death_between_the_two_writes_doubles_nothing(client: redis.Redis, eng
     assert unparker(client, ParkedStore(engine), "another's turn").step() == 0
     assert waiting(client) == 8
     assert ParkedStore(engine).counts()["a"].events == 12
+
+
+def test_millions_are_not_counted_for_each_page(
+    client: redis.Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count that takes its time is good for many pages; a quick one is asked again."""
+    fill_and_drain(client, engine)
+    asked: list[int] = []
+
+    class Counting(ParkedStore):
+        """Notes each count."""
+
+        def counts(self) -> dict[str, ParkedTotals]:
+            """Note it, and count."""
+            asked.append(1)
+            return super().counts()
+
+    monkeypatch.setattr(module, "SHORT_COUNT", -1.0)
+    monkeypatch.setattr(module, "COUNT_PART", 1e9)
+    dear = unparker(client, Counting(engine))
+    brought = [dear.step() for _ in range(3)]
+    monkeypatch.setattr(module, "SHORT_COUNT", 1e9)
+    quick = unparker(client, Counting(engine), "another's turn")
+    brought += [quick.step() for _ in range(2)]
+
+    assert brought == [8, 0, 0, 0, 0]
+    assert len(asked) == 1 + 2
+
+
+def test_small_chunks_come_back_many_at_a_time(client: redis.Redis, engine: Engine) -> None:
+    """Of events that trickled in, each has a chunk of its own."""
+    subscribe(client, "a")
+    chunks = [
+        (f"{number}-0", ParkedChunk("a", urgent=True, position=number, events=1, size=2, packed=b"e"))
+        for number in range(1, 701)
+    ]
+    record_entries(engine, [], [], chunks)
+    store = ParkedStore(engine)
+    room = BacklogRoom(10_000, 1 << 20, ())
+    page = store.oldest("a", room)
+    store.forget([name for name, _ in page])
+
+    assert [name for name, _ in page] == [name for name, _ in chunks[:500]]
+    assert [name for name, _ in store.oldest("a", room)] == [name for name, _ in chunks[500:]]
 
 
 def test_one_works_at_a_time_and_passes_its_turn_on(client: redis.Redis, engine: Engine) -> None:

@@ -63,7 +63,7 @@ def test_a_page_stays_small_enough_for_redis(engine: Engine) -> None:
     """In chunks and in bytes, however much room there is."""
     store = ParkedStore(engine)
     keep(engine, *(chunk(number) for number in range(LARGEST_PAGE + 5)))
-    keep(engine, *(chunk(number, integration="b", size=HEAVIEST_PAGE // 2) for number in range(3)), first=500)
+    keep(engine, *(chunk(number, integration="b", size=HEAVIEST_PAGE // 2) for number in range(3)), first=900)
 
     assert len(store.oldest("a", PLENTY)) == LARGEST_PAGE
     assert len(store.oldest("b", PLENTY)) == 2

@@ -86,8 +86,33 @@ class WaitingQuota:
         self._full = frozenset(full)
 
 
+class ParkedCounts:
+    """What is parked, not much older than it takes to find out; for one thread.
+
+    To count reads an entry of an index for each chunk: before each page of millions it would take most of the
+    time. Meanwhile more may be parked, and what is told may have come back: neither does harm.
+    """
+
+    def __init__(self, ledger: ParkedStore) -> None:
+        """Ask this ledger."""
+        self._ledger = ledger
+        self._known: dict[str, ParkedTotals] = {}
+        self._next = 0.0
+
+    def latest(self) -> dict[str, ParkedTotals]:
+        """Return what is parked, by the integration's id. Raises LedgerUnavailable."""
+        began = time.monotonic()
+        if began >= self._next:
+            self._known = self._ledger.counts()
+            ended = time.monotonic()
+            self._next = ended + (COUNT_PART * (ended - began) if ended - began > SHORT_COUNT else 0)
+        return self._known
+
+
 log = logging.getLogger(__name__)
 
+#: A count that took longer than so many seconds is good for so many times as long.
+SHORT_COUNT, COUNT_PART = 0.01, 20
 #: How long to rest when nothing could be brought back, in seconds.
 IDLE = 2.0
 #: Another process takes over when the one at work was silent for this long, in seconds.
@@ -114,6 +139,7 @@ class Unparker:
         self._parking = parking
         self._budget = budget
         self._quota = quota
+        self._counts = ParkedCounts(ledger)
         self._snapshot = snapshot
         self._turn = turn
 
@@ -133,7 +159,7 @@ class Unparker:
         """
         if not self._turn.is_mine():
             return 0
-        parked = self._ledger.counts()
+        parked = self._counts.latest()
         known = self._snapshot.subscriptions()
         waiting = {one.integration_id: one for one in self._budget.waiting(known)}
         self._quota.look(parked, known, waiting.values())

@@ -13,8 +13,9 @@ from worker.ledger.engine import reading, writing
 from worker.ledger.schema import parked
 from worker.model.parking import BacklogRoom, ParkedChunk
 
-#: Chunks of one page at the most, since its name lists them all, and bytes: Redis takes it in one gulp.
-LARGEST_PAGE = 64
+#: Chunks of one page at the most, since its name lists them all, and bytes: Redis takes it in one gulp. While
+#: events trickle in, a chunk has one or a few of them.
+LARGEST_PAGE = 500
 HEAVIEST_PAGE = 8 << 20
 
 
