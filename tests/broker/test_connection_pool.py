@@ -100,10 +100,25 @@ def _cut(client: redis.Redis) -> int:
     return before
 
 
-def test_a_connection_that_was_cut_while_it_rested_is_replaced(client: redis.Redis) -> None:
-    """Nobody needs to hear of that."""
+def test_a_connection_that_was_cut_while_it_rested_is_replaced(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody needs to hear of that, unless it was cut in the moment in which it was used."""
+    monkeypatch.setattr(connection_pool, "_FRESH", 0.0)
     before = _cut(client)
 
+    assert _connection_id(client) != before
+
+
+def test_a_connection_that_was_cut_just_behind_its_use_is_an_outage(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if it was cut in that: nothing looked at it, and the next use has another one."""
+    monkeypatch.setattr(connection_pool, "_FRESH", 60.0)
+    before = _cut(client)
+
+    with pytest.raises(redis.ConnectionError):
+        ask(client, ("PING",))
     assert _connection_id(client) != before
 
 

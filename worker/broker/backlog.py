@@ -87,8 +87,10 @@ class Backlog:
         self._timing = timing
         self._chunks = ChunkCache()
         self._wake = shared_script(client, "wake", ("unneeded",))
-        self._claim = shared_script(client, "claim")
-        self._settle = shared_script(client, "settle")
+        self._claim = shared_script(client, "claim", ("payloads", "lanes", "counts", "claim_staying"))
+        self._settle = shared_script(
+            client, "settle", ("make_way", "lanes", "counts", "append", "settle_staying")
+        )
         self._aside = shared_script(client, "aside")
         self._repair = shared_script(client, "repair")
         self._reissuing = Reissuing(client, timing.lease, timing.order_lease)

@@ -230,15 +230,15 @@ def check_redis_writes(client: redis.Redis) -> None:
 
 
 #: What stands before each script that works on one backlog, in this order.
-_SHARED = ("make_way", "payloads", "slots", "breaker", "ordering")
+_SHARED = ("make_way", "payloads", "lanes", "slots", "breaker", "ordering")
 
 
 def shared_script(client: "redis.Redis", name: str, first: tuple[str, ...] = ()) -> "Script":
     """Return the script that works on one backlog: see `slots.lua` for the keys it begins with.
 
-    What is to be done `first` only knows `timing.lua`.
+    What is to be done `first` only knows `timing.lua`, and what it names before itself.
     """
-    return joined_script(client, "timing", *first, *_SHARED, name)
+    return joined_script(client, *dict.fromkeys(("timing", *first, *_SHARED, name)))
 
 
 def single_script(client: "redis.Redis", name: str) -> "Script":

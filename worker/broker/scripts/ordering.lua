@@ -86,7 +86,6 @@ end
 -- no slot has claimed: the worker waits for what comes behind that. Not with a destination that takes its time: while it
 -- waits there, it could serve others. Should the worker end, the sweeper sees to the slot soon.
 -- Takes what order_free_slot has found.  Returns {slot, epoch, 0, 1, ids to read both lanes behind}, or false.
-local STAY_LEASE_MS = 2 * ON_ITS_WAY_MS
 local STAY_SOON_MS = 200
 
 local function order_to_stay(slot, found)

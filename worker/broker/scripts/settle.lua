@@ -45,13 +45,11 @@ end
 
 redis.call('HDEL', KEYS[2], 'claimed_at')
 if ARGV[6] ~= '' then
-  make_way(KEYS[5])
-  redis.call('XADD', KEYS[5], '*', 'outcomes', ARGV[6])
+  append(KEYS[5], 'outcomes', ARGV[6])
 end
 local rest = 16 + tonumber(ARGV[16])
 for place = 17, rest do
-  make_way(KEYS[6])
-  redis.call('XADD', KEYS[6], '*', 'dead', ARGV[place])
+  append(KEYS[6], 'dead', ARGV[place])
 end
 add('backlog_events', 0 - tonumber(ARGV[5]))
 redis.call('HSET', KEYS[2], 'last_send_ms', now_ms() - number(found[3], now_ms()))

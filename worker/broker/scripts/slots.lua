@@ -1,8 +1,6 @@
 -- What the scripts share; it stands before each of them.
 -- KEYS: 1 leases, 2 state, 3 urgent, 4 bulk.  ARGV: 1 integration, 2 prefix of its slots.
 
-local GROUP = 'delivery'
-
 -- First of all writes one that needs no memory: after it a script may go on even if Redis is full. Claims
 -- and orders must, for only what is sent frees memory.
 redis.call('HDEL', KEYS[2], '')
@@ -50,24 +48,6 @@ local function last_delivered(lane)
       return group[place + 1]
     end
   end
-end
-
--- How many events a chunk has, and how many bytes they are; what damage leaves of an entry has one event.
-local MOST_EVENTS, MOST_BYTES = 10000, 64 * 1024 * 1024
-
-local function size(entry)
-  local fields = entry[2] or {}
-  local events = math.floor(number(fields[2], 1))
-  if events < 1 or events > MOST_EVENTS then
-    events = 1
-  end
-  local bytes = math.floor(number(fields[4], -1))
-  -- Where events stand elsewhere, to ask how many they are costs more than to believe what is likely.
-  local most = reference(entry) and bytes >= 0 and MOST_BYTES or packed_length(entry)
-  if bytes < 0 or bytes > most then
-    bytes = packed_length(entry)
-  end
-  return events, bytes
 end
 
 -- Counts that damage has touched are right again once nothing is left to count.

@@ -44,6 +44,8 @@ end
 -- A second one beside it would only make both batches smaller. One that has not arrived within this
 -- time may be lost, and holds nothing up.
 local ON_ITS_WAY_MS = 1000
+-- For so long a slot is leased to a worker that stays: see ordering.lua.
+local STAY_LEASE_MS = 2 * ON_ITS_WAY_MS
 
 local function on_its_way(since)
   return since and math.abs(now_ms() - number(since, 0)) < ON_ITS_WAY_MS
