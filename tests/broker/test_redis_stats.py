@@ -36,6 +36,20 @@ def test_an_integration_for_which_nothing_waits_has_no_figures(client: redis.Red
     assert signs.of([]) == {}
 
 
+def test_each_of_hundreds_has_its_own_figures(client: redis.Redis) -> None:
+    """Those of which there is nothing to say are not among the answers of Redis."""
+    names = [f"i{number}" for number in range(600)]
+    for name, events in (("i0", 1), ("i249", 2), ("i250", 3), ("i599", 4)):
+        append(client, name, [["e"] * events])
+    client.set("siem:state:i300", "no hash")
+
+    found = RedisStats(client).of(names)
+
+    waiting = {name: one.backlog_events for name, one in found.items() if one != BacklogStats()}
+    assert waiting == {"i0": 1, "i249": 2, "i250": 3, "i599": 4}
+    assert list(found) == names
+
+
 def test_the_oldest_event_is_found_in_either_lane(client: redis.Redis, subtests: pytest.Subtests) -> None:
     """When it came here is another time than when it was published, however large its chunk is."""
     for count in (1, 15, 16, 1000, 70_000):

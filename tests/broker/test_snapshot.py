@@ -9,7 +9,7 @@ import redis
 from tests.broker.sending import TIMING, append, claim, delivered, subscribe
 from worker.broker import keys
 from worker.broker.backlog import Backlog
-from worker.broker.snapshot import Snapshot, publish_integrations
+from worker.broker.snapshot import Snapshot, differing, publish_integrations
 from worker.ledger.results import IntegrationRecord
 
 
@@ -182,3 +182,16 @@ def test_a_batch_that_says_so_holds_all_that_follows(client: redis.Redis) -> Non
     assert backlog.settle(batch, replace(delivered(batch), disable=True)) is None
     assert is_held(client)
     assert backlog.wake(["a"]) == []
+
+
+def test_of_hundreds_those_are_named_that_stand_here_otherwise(client: redis.Redis) -> None:
+    """Under another revision, with another number of slots, not at all, or unreadable."""
+    names = [f"i{number}" for number in range(600)]
+    subscribe(client, *names)
+    client.hset("siem:state:i249", "revision", 7)
+    client.hset("siem:state:i250", "slots", 9)
+    client.hdel(keys.INTEGRATIONS, "i400")
+    client.set("siem:state:i599", "no hash")
+    known = [IntegrationRecord(one, "splunk_hec", "{}", 1, deleted=False) for one in names]
+
+    assert differing(client, known, 4) == {"i249", "i250", "i400", "i599"}

@@ -64,6 +64,39 @@ def other_client(server: RunningServer) -> Iterator[redis.Redis]:
     made.close()
 
 
+def _scripts_run(client: redis.Redis) -> int:
+    return int(client.info("commandstats").get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+
+def test_hundreds_for_which_nothing_waits_are_asked_for_together(client: redis.Redis, fleet: Fleet) -> None:
+    """Only whose backlog has anything is woken; a script for each would take a second for thousands."""
+    names = [f"i{number}" for number in range(600)]
+    subscribe(client, *names)
+    append(client, "i555", [["e1"]])
+    sweeper = fleet.sweeper()
+    sweeper.step()  # has the scripts loaded, and looks at slots
+    before = _scripts_run(client)
+
+    append(client, "i7", [["e2"]], urgent=False)
+    assert sweeper.step() == 1
+
+    assert [order.integration_id for order, _ in fleet.issued] == ["i555", "i7"]
+    assert _scripts_run(client) - before < 10
+
+
+@pytest.mark.parametrize("damage", ["0", "x"])
+def test_what_waits_is_found_although_the_counts_say_nothing(
+    client: redis.Redis, fleet: Fleet, damage: str
+) -> None:
+    """They may be damaged: what stands in the lanes counts."""
+    subscribe(client, "a")
+    append(client, "a", [["e1"]])
+    for field in ("unclaimed_events", "unclaimed_bytes", "backlog_events"):
+        client.hset("siem:state:a", field, damage)
+
+    assert fleet.sweeper().step() == 1
+
+
 def test_a_backlog_that_nobody_woke_is_woken(client: redis.Redis, fleet: Fleet) -> None:
     """A router that died between the hand-over and the work order costs time and nothing else."""
     subscribe(client, "a")

@@ -15,7 +15,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
-from worker.broker.connection import appending_script, await_replica, broker_errors, shared_script
+from worker.broker.backlog_looks import waiting_of
+from worker.broker.connection import (
+    appending_script,
+    await_replica,
+    broker_errors,
+    shared_script,
+    single_script,
+)
 from worker.broker.integration_documents import Subscription
 from worker.broker.packing import checksum, whole
 from worker.broker.redis_server import maxmemory
@@ -159,6 +166,7 @@ class BacklogBudget:
         self._setting = setting
         self._most = 0
         self._next_ask = 0.0
+        self._look = single_script(client, "waiting")
 
     def most(self) -> int:
         """Return the budget in bytes."""
@@ -167,17 +175,19 @@ class BacklogBudget:
             self._next_ask = time.monotonic() + _ASK_EVERY
         return self._most
 
-    def waiting(self, subscriptions: Mapping[str, Subscription]) -> list[UnclaimedEvents]:
-        """Return what waits for each, in one round trip."""
-        ones = list(subscriptions.values())
-        with broker_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for one in ones:
-                pipeline.hmget(keys.state_key(one.id), "unclaimed_events", "unclaimed_bytes")
-            replies: list[Any] = pipeline.execute() if ones else []
+    def present(self, subscriptions: Mapping[str, Subscription]) -> list[UnclaimedEvents]:
+        """Return what waits for each integration for which any event is here, one on its way included."""
+        found = waiting_of(self._client, self._look, list(subscriptions))
         return [
-            UnclaimedEvents(one.id, _tenant_of(one), max(0, whole(events)), max(0, whole(size)))
-            for one, (events, size) in zip(ones, replies, strict=True)
+            UnclaimedEvents(one, _tenant_of(subscriptions[one]), *counts) for one, counts in found.items()
+        ]
+
+    def waiting(self, subscriptions: Mapping[str, Subscription]) -> list[UnclaimedEvents]:
+        """Return what waits for each, nothing included."""
+        found = {one.integration_id: one for one in self.present(subscriptions)}
+        return [
+            found.get(one.id) or UnclaimedEvents(one.id, _tenant_of(one), 0, 0)
+            for one in subscriptions.values()
         ]
 
     def park(self, waiting: Sequence[UnclaimedEvents]) -> dict[str, int]:

@@ -12,6 +12,7 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from worker.broker import keys
+from worker.broker.backlog_looks import vitals_of
 from worker.broker.clocks import EARLIEST_MS, earliest_ms, redis_now_ms
 from worker.broker.connection import broker_errors, joined_script, require_usable
 from worker.broker.fleet import living_processes
@@ -39,6 +40,9 @@ _STATE = (
     *("breaker", "opened_by", "opened_at", "probe_at", "probe"),
 )
 
+#: Of an integration of which Redis knows nothing, or for which nothing waits and nothing happened.
+_NOTHING = BacklogStats()
+
 
 class RedisStats:
     """Asks Redis. Every method raises BrokerUnavailable when it is away."""
@@ -46,7 +50,7 @@ class RedisStats:
     def __init__(self, client: "redis.Redis") -> None:
         """Use the client, which may be shared between threads."""
         self._client = client
-        self._oldest = joined_script(client, "payloads", "oldest")
+        self._vitals = joined_script(client, "payloads", "oldest", "vitals")
         self._queues = OrderQueues(client)
 
     def now_ms(self) -> int:
@@ -55,17 +59,8 @@ class RedisStats:
 
     def of(self, integration_ids: Collection[str]) -> dict[str, BacklogStats]:
         """Return the vitals of each, in one round trip."""
-        ids = list(integration_ids)
-        with broker_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for one in ids:
-                pipeline.hmget(keys.state_key(one), *_STATE)
-                self._oldest(keys=[keys.urgent(one), keys.bulk(one)], client=pipeline)
-            replies = pipeline.execute(raise_on_error=False) if ids else []
-        return {
-            one: _vitals(one, state, oldest)
-            for one, state, oldest in zip(ids, replies[::2], replies[1::2], strict=True)
-        }
+        found = vitals_of(self._client, self._vitals, list(integration_ids), _STATE)
+        return {one: _vitals(one, *found[one]) if one in found else _NOTHING for one in integration_ids}
 
     def recorded_until_ms(self) -> int:
         """Return up to when what was settled stands in the ledger."""

@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from worker.broker import keys
+from worker.broker.backlog_looks import others_of
 from worker.broker.connection import broker_errors
 from worker.broker.deletions import deletion_notes, tombstone
 from worker.broker.integration_documents import (
@@ -150,18 +151,10 @@ def differing(client: redis.Redis, known: Sequence[StoredState], slots: int) -> 
 
     Reads no documents. Raises BrokerUnavailable.
     """
-    with broker_errors():
-        standing = standing_ids(client)
-        listed = [one for one in known if not one.deleted or one.id in standing]
-        pipeline = client.pipeline(transaction=False)
-        for one in listed:
-            pipeline.hmget(keys.state_key(one.id), "slots", "revision")
-        replies = pipeline.execute()
-    return {
-        one.id
-        for one, reply in zip(listed, replies, strict=True)
-        if one.id not in standing or reply != [b"%d" % slots, b"%d" % one.revision]
-    }
+    standing = standing_ids(client)
+    listed = [one for one in known if not one.deleted or one.id in standing]
+    missing = {one.id for one in listed if one.id not in standing}
+    return missing | others_of(client, [(one.id, one.revision) for one in listed], slots)
 
 
 def _write(client: redis.Redis, changes: Sequence["_Change"], slots: int, *, are_all: bool) -> bool:

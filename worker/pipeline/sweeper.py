@@ -23,6 +23,7 @@ from worker.model.log_events import (
     ORDER_REISSUED,
 )
 from worker.model.orders import Issue
+from worker.model.parking import UnclaimedEvents
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ class Sweeper:
         orders = [one.order for one in reissued]
         subscriptions = self._snapshot.subscriptions()
         self._report(reissued, subscriptions)
-        orders += self._backlog.wake(subscriptions)
+        present = self._budget.present(subscriptions)
+        orders += self._backlog.wake(one.integration_id for one in present)
         for order in orders:
             subscription = subscriptions.get(order.integration_id)
             if subscription is not None:
@@ -85,19 +87,18 @@ class Sweeper:
             self._next_repair = time.monotonic() + REPAIR_EVERY
             if found := self._backlog.repair(subscriptions):
                 BACKLOG_SLOTS_REPAIRED.log(log, count=found)
-        self._park(subscriptions)
+        self._park(present, subscriptions)
         self._housekeeping.report_displaced()
         self._housekeeping.check_chunks()
         self._housekeeping.forget_dead_consumers()
         return len(orders)
 
-    def _park(self, subscriptions: Mapping[str, Subscription]) -> None:
+    def _park(self, waiting: Sequence[UnclaimedEvents], subscriptions: Mapping[str, Subscription]) -> None:
         """Hold each backlog to its cap, and all to their budget: a recorder keeps in the ledger what goes."""
-        waiting = self._budget.waiting(subscriptions)
         over = [one.integration_id for one in waiting if self._parking.is_over(one.events, one.size)]
         if over:
             self._park_overflow(over, subscriptions)
-            waiting = self._budget.waiting(subscriptions)
+            waiting = self._budget.present(subscriptions)
         if parked := self._budget.park(waiting):
             largest = sorted(parked, key=parked.__getitem__, reverse=True)
             BACKLOG_BUDGET_EXCEEDED.log(

@@ -1,5 +1,4 @@
--- Returns since when the oldest event of a backlog waits, without sending the chunk that holds it.
--- KEYS: 1 urgent, 2 bulk. Returns nothing, or {when it came into the backlog, when it was published} in ms.
+-- Since when the oldest event of a backlog waits, without sending the chunk that holds it. It stands before vitals.lua.
 
 -- The library that Redis brings cannot read the event's bytes, so an event is not read as a whole.
 local function fourth_of_first(packed)
@@ -20,13 +19,17 @@ local function published_ms(packed, came)
   return ok and type(found) == 'number' and found >= 0 and found <= came and found or came
 end
 
-local came, published
-for _, lane in ipairs(KEYS) do
-  local entry = redis.call('XRANGE', lane, '-', '+', 'COUNT', 1)[1]
-  if entry then
-    local here = tonumber(string.match(entry[1], '^%d+'))
-    local there = published_ms(packed_events(entry) or '', here)
-    came, published = math.min(came or here, here), math.min(published or there, there)
+-- Takes the lanes. Returns false, or {when it came into the backlog, when it was published} in ms.
+local function oldest(...)
+  local came, published
+  for _, lane in ipairs({...}) do
+    local entry = redis.call('XLEN', lane) > 0 and redis.call('XRANGE', lane, '-', '+', 'COUNT', 1)[1]
+    if entry then
+      local here = tonumber(string.match(entry[1], '^%d+'))
+      local there = published_ms(packed_events(entry) or '', here)
+      came, published = math.min(came or here, here), math.min(published or there, there)
+    end
   end
+  return came and { came, published } or false
 end
-return came and { came, published }
+
