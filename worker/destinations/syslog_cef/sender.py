@@ -12,10 +12,12 @@ from worker.destinations.batching import RequestLimit
 from worker.destinations.syslog_cef.sending import SyslogDelivery
 from worker.destinations.syslog_cef.syslog import SyslogCefFormat
 from worker.destinations.syslog_cef.withdrawals import REFUSED, WithdrawnParts
+from worker.destinations.syslog_cef.written_runs import written_runs
 from worker.integrations.syslog_cef import SyslogCef, time_zone
 from worker.model.batches import Batch, DeliveryAttempt
 from worker.model.deliveries import Assurance, DeliveryResult, Failure, Verdict, Withdrawn
 from worker.model.errors import TransportError
+from worker.model.event_runs import EventRun
 from worker.model.events import QueuedEvent
 from worker.model.failures import FailureCode
 from worker.transports.failures import describe
@@ -78,11 +80,11 @@ class SyslogCefSender:
     def send(self, attempt: DeliveryAttempt, deadline: float) -> list[DeliveryResult]:
         """Send what is to be sent of the batch; see `worker.destinations.Sender`."""
         places, batch = attempt.places, attempt.batch
-        events = list(map(batch.events.__getitem__, places))
         if isinstance(self._way, SyslogDatagrams):
-            results = self._send_datagrams(self._way, attempt, self._format.messages(events), deadline)
+            messages = self._written(attempt, counts_octets=None)
+            results = self._send_datagrams(self._way, attempt, messages, deadline)
             return results + self._withdrawn.results(batch)
-        frames = self._format.frames(events, counts_octets=self._config.counts_octets)
+        frames = self._written(attempt, counts_octets=self._config.counts_octets)
         sending = SyslogDelivery(self._way, self._limit, self._withdrawn, attempt, deadline)
         results = sending.run(dict(zip(places, frames, strict=True)), self._config.timeout_seconds)
         return results + self._withdrawn.results(batch)
@@ -107,6 +109,14 @@ class SyslogCefSender:
             self._way.hang_up(notice)
         self._way.close()
         self._withdrawn.write_now()
+
+    def _written(self, attempt: DeliveryAttempt, *, counts_octets: bool | None) -> Sequence[bytes]:
+        """Return what is to be sent, by the places of the attempt; see `written_runs`."""
+        places, batch = attempt.places, attempt.batch
+        runs = batch.in_runs()
+        if len(places) < len(batch.events):
+            runs = [EventRun([batch.events[place] for place in places])]
+        return written_runs(runs, self._format, counts_octets=counts_octets)
 
     def _send_datagrams(
         self, way: SyslogDatagrams, attempt: DeliveryAttempt, messages: Sequence[bytes], deadline: float

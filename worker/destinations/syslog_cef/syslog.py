@@ -6,7 +6,7 @@ reads it. The CEF behind it always says `rt`.
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -33,7 +33,8 @@ _WriteHeader = Callable[[str, str, CefEventKind, int], Header]
 class SyslogCefFormat:
     """Events to syslog messages that carry CEF.
 
-    `priorities` is what a message begins with, by its severity in CEF.
+    `priorities` is what a message begins with, by its severity in CEF. Formats with the same `options` write
+    the same.
     """
 
     priorities: dict[int, str]
@@ -41,6 +42,7 @@ class SyslogCefFormat:
     hostname: str
     send_src: bool
     limit: int
+    options: tuple[Hashable, ...]
 
     @classmethod
     def of(
@@ -61,7 +63,8 @@ class SyslogCefFormat:
         number = _LOCAL0 + int(facility.removeprefix("local"))
         priorities = {cef: f"<{number * 8 + syslog}>" for cef, syslog in _SEVERITIES.items()}
         headers: dict[str, _WriteHeader] = {"rfc3164": partial(_rfc3164, zone), "rfc5424": _rfc5424}
-        return cls(priorities, headers[header], hostname, send_src, limit)
+        options = facility, header, hostname, send_src, limit, zone
+        return cls(priorities, headers[header], hostname, send_src, limit, options)
 
     def messages(self, events: Sequence[QueuedEvent]) -> list[bytes]:
         """Return one syslog message each (header and CEF, no frame, no newline), at most `limit` bytes."""
