@@ -73,15 +73,16 @@ def test_hundreds_for_which_nothing_waits_are_asked_for_together(client: redis.R
     names = [f"i{number}" for number in range(600)]
     subscribe(client, *names)
     append(client, "i555", [["e1"]])
-    sweeper = fleet.sweeper()
-    sweeper.step()  # has the scripts loaded, and looks at slots
+    assert fleet.sweeper().step() == 1  # and has the scripts loaded
     before = _scripts_run(client)
 
     append(client, "i7", [["e2"]], urgent=False)
-    assert sweeper.step() == 1
+    client.delete(keys.SWEEPER_LOCK)
+    # Another one, which looks for damaged slots first.
+    assert fleet.sweeper().step() == 1
 
     assert [order.integration_id for order, _ in fleet.issued] == ["i555", "i7"]
-    assert _scripts_run(client) - before < 10
+    assert _scripts_run(client) - before < 20
 
 
 @pytest.mark.parametrize("damage", ["0", "x"])

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
+from worker.broker.backlog_looks import in_use
 from worker.broker.chunk_cache import ChunkCache
 from worker.broker.claim_reply import Claimed
-from worker.broker.connection import broker_errors, shared_script
+from worker.broker.connection import broker_errors, shared_script, single_script
 from worker.broker.identity import process_identity
 from worker.broker.packing import pack_dead, pack_outcomes, whole
 from worker.broker.redis_stats import opened_by, why_not_sending
@@ -93,6 +94,7 @@ class Backlog:
         )
         self._aside = shared_script(client, "aside")
         self._repair = shared_script(client, "repair")
+        self._in_use = single_script(client, "in_use")
         self._reissuing = Reissuing(client, timing.lease, timing.order_lease)
 
     def wake(self, integration_ids: Iterable[str]) -> list[WorkOrder]:
@@ -211,7 +213,7 @@ class Backlog:
 
     def repair(self, integration_ids: Iterable[str]) -> int:
         """Lease again the slots that damage has taken from `reissue`'s sight; return how many."""
-        ids = list(integration_ids)
+        ids = in_use(self._client, self._in_use, list(integration_ids))
         with broker_errors():
             pipeline = self._client.pipeline(transaction=False)
             for one in ids:

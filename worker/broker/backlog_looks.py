@@ -50,6 +50,14 @@ def vitals_of(
     return found
 
 
+def in_use(client: "redis.Redis", script: "Script", ids: Sequence[str]) -> list[str]:
+    """Return those of which a lane has any entry, or a slot is in use, by `in_use.lua`.
+
+    And those that cannot be read. Raises BrokerUnavailable.
+    """
+    return [one for one, *_ in _asked(client, script, ids, (keys.SLOT_PREFIX,))]
+
+
 def others_of(client: "redis.Redis", revisions: Sequence[tuple[str, int]], slots: int) -> set[str]:
     """Return the ids of those that stand in Redis under another revision, or with other slots.
 
