@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from worker.tracing.spans import Tracing
 
 #: Events of one round trip to Redis.
-PIPELINE = 500
+PIPELINE = 1000
 
 
 class Receipt(NamedTuple):

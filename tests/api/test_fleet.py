@@ -145,7 +145,7 @@ def test_metrics_cover_each_integration(alone: Api) -> None:
     pipeline = alone.fleet.client.pipeline()
     append(
         pipeline,
-        RoutedChunk([home], urgent=True, events=[QueuedEvent("e", "policy.deny", 1, now_ms, b"{}")] * 3),
+        [RoutedChunk([home], urgent=True, events=[QueuedEvent("e", "policy.deny", 1, now_ms, b"{}")] * 3)],
     )
     pipeline.execute()
     alone.fleet.client.hset(keys.state_key(home), mapping={"breaker": "open", "opened_at": now_ms})

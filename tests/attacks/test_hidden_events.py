@@ -22,7 +22,7 @@ from worker.model.flows import flow_of
 from worker.model.invalid_events import hint_for
 from worker.model.untrusted_json import repaired
 from worker.model.untrusted_text import shortened
-from worker.pipeline.router import route_entries
+from worker.pipeline.routing import route_entries
 
 HEC = HecFormat.of(host="h", source="s", source_type="t", index=None, fields={})
 CEF = SyslogCefFormat.of(facility="local0", header="rfc5424", hostname="h", send_src=True, limit=16_000)

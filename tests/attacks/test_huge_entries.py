@@ -15,7 +15,8 @@ from worker.broker.connection import send_command
 from worker.broker.ingress import Ingress, RoutingResult
 from worker.broker.ingress_ahead import IngressAhead
 from worker.pipeline.judging import MOST_KEPT
-from worker.pipeline.router import HEAVIEST, READ_COUNT, route_entries, routing_results
+from worker.pipeline.router import READ_COUNT
+from worker.pipeline.routing import HEAVIEST, route_entries, routing_results
 
 #: In these tests one read may hold a megabyte, and this is too much to be read by the dozen.
 FEW, HUGE = 1 << 20, b"x" * 200_000

@@ -20,7 +20,7 @@ from worker.ledger.dead_letters import find_letter
 from worker.ledger.recording import record_entries
 from worker.model.api_keys import Role
 from worker.model.replays import LetterState
-from worker.pipeline.router import route_entries
+from worker.pipeline.routing import route_entries
 
 __all__ = ["api", "bare_fleet", "site", "standing_site"]
 

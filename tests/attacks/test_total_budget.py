@@ -14,7 +14,7 @@ from tests.broker.sending import event
 from tests.pipeline.test_sweeper import Fleet
 from worker.background.unparker import Unparker, WaitingQuota
 from worker.broker import keys
-from worker.broker.hand_over import append as append_chunk
+from worker.broker.hand_over import append as append_chunks
 from worker.broker.ingress import RoutedChunk
 from worker.broker.locks import LeaderLock
 from worker.broker.outcomes import Outcomes
@@ -65,7 +65,7 @@ def fill(client: redis.Redis, integration_id: str, count: int, *, urgent: bool =
     pipeline = client.pipeline(transaction=False)
     for number in range(count):
         one = event(f"{integration_id}-{number}", SIZE)
-        append_chunk(pipeline, RoutedChunk([integration_id], urgent, [one]))
+        append_chunks(pipeline, [RoutedChunk([integration_id], urgent, [one])])
     pipeline.execute()
 
 

@@ -5,7 +5,7 @@ import json
 import redis
 
 from worker.broker.backlog import Backlog, Claim, Timing
-from worker.broker.hand_over import append as append_chunk
+from worker.broker.hand_over import append as append_chunks
 from worker.broker.ingress import IngressEntry, RoutedChunk
 from worker.broker.packing import damaged_counts
 from worker.broker.snapshot import publish_integrations
@@ -50,7 +50,7 @@ def append(client: redis.Redis, integration_id: str, chunks: list[list[str]], *,
     """Hand chunks of events over to one lane of a backlog, as a router does with what it has read."""
     pipeline = client.pipeline(transaction=True)
     for chunk in chunks:
-        append_chunk(pipeline, RoutedChunk([integration_id], urgent, [event(name) for name in chunk]))
+        append_chunks(pipeline, [RoutedChunk([integration_id], urgent, [event(name) for name in chunk])])
     commands = [command for command, _ in pipeline.command_stack]
     with damaged_counts(client, commands):
         pipeline.execute()

@@ -13,7 +13,7 @@ from worker.broker import keys
 from worker.broker.backlog import Backlog, Claim
 from worker.broker.chunk_traces import TRACES, batch_contexts, pack_traces, unpack_traces
 from worker.broker.chunks import StoredChunk
-from worker.broker.hand_over import append as append_chunk
+from worker.broker.hand_over import append as append_chunks
 from worker.broker.ingress import RoutedChunk, traceparent_field
 from worker.broker.parking import Parking
 from worker.model.parking import Cap
@@ -25,8 +25,8 @@ A, B = TraceContext(b"a" * 16, b"1" * 8), TraceContext(b"b" * 16, b"2" * 8)
 def put(client: redis.Redis, names: list[str], traces: bytes) -> None:
     """Hand a chunk over whose events are traced."""
     pipeline = client.pipeline(transaction=True)
-    append_chunk(
-        pipeline, RoutedChunk(["a"], urgent=True, events=[event(name) for name in names], traces=traces)
+    append_chunks(
+        pipeline, [RoutedChunk(["a"], urgent=True, events=[event(name) for name in names], traces=traces)]
     )
     pipeline.execute()
 

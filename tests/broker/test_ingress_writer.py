@@ -17,7 +17,7 @@ from worker.broker.frames import JudgedEvent, read_frame
 from worker.broker.ingress import Ingress, counters
 from worker.broker.ingress_writer import add_judged
 from worker.model.errors import BrokerFull
-from worker.pipeline.router import route_entries
+from worker.pipeline.routing import route_entries
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.broker.sending import TIMING, append, claim, delivered, failed, subsc
 from tests.logged import fields_of
 from worker.broker import keys
 from worker.broker.backlog import Backlog, Timing
-from worker.broker.hand_over import append as append_chunk
+from worker.broker.hand_over import append as append_chunks
 from worker.broker.ingress import RoutedChunk
 from worker.broker.redis_stats import RedisStats
 from worker.model.breaker import BreakerPolicy
@@ -24,7 +24,7 @@ def published_at(client: redis.Redis, moment: int, count: int, *, urgent: bool) 
         QueuedEvent("é" * 128, "policy.deny", 1, moment + number, b"x" * 200) for number in range(count)
     ]
     pipeline = client.pipeline(transaction=True)
-    append_chunk(pipeline, RoutedChunk(["int_a"], urgent, events))
+    append_chunks(pipeline, [RoutedChunk(["int_a"], urgent, events)])
     pipeline.execute()
 
 

@@ -231,7 +231,7 @@ def test_ten_integrations_take_little_more_memory_than_one(client: redis.Redis) 
         subscribe(client, *many)
         before = int(client.info("stats")["total_net_input_bytes"])
         with client.pipeline(transaction=True) as pipeline:
-            append(pipeline, RoutedChunk(many, urgent=False, events=events), share=shares)
+            append(pipeline, [RoutedChunk(many, urgent=False, events=events)], share=shares)
             pipeline.execute()
         sent.append(int(client.info("stats")["total_net_input_bytes"]) - before)
         taken.append(sum(memory(client, name) for name in client.scan_iter("siem:[bc]*")))

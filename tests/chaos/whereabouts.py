@@ -12,11 +12,14 @@ import redis
 from sqlalchemy import Engine, text
 
 from worker.broker import keys
+from worker.broker.framed_chunks import chunk_id_of, events_apart
 from worker.broker.frames import FRAME, InvalidFrame, read_frame
-from worker.broker.packing import unpack_chunk, unpack_fields
+from worker.broker.packing import unpack_chunk
+from worker.broker.recorder_entries import unpack_fields
 from worker.broker.shared_chunks import SHARED
 from worker.broker.unrecordable import Unrecordable
 from worker.model.deliveries import Status
+from worker.model.events import QueuedEvent
 from worker.model.parking import ParkedChunk
 from worker.model.untrusted_json import DAMAGED
 
@@ -107,11 +110,19 @@ def _in_the_ingress(client: redis.Redis) -> Iterable[str]:
         for name, value in zip(fields[::2], fields[1::2], strict=True):
             if name == FRAME:
                 with suppress(InvalidFrame):
-                    yield from (event.id for event in read_frame(value, 0)[1])
+                    yield from (event.id for event in _framed(client, value))
                 continue
             for line in value.splitlines():
                 with suppress(msgspec.MsgspecError):
                     yield msgspec.json.decode(line, type=_Event).id
+
+
+def _framed(client: redis.Redis, frame: bytes) -> list[QueuedEvent]:
+    chunk_id = chunk_id_of(frame)
+    if chunk_id is None:
+        return read_frame(frame, 0)[1]
+    packed: Any = client.get(keys.chunk(chunk_id))
+    return events_apart(frame, packed or b"", 0)[1]
 
 
 def _entries(client: redis.Redis, key: str) -> Iterator[tuple[bytes, list[bytes]]]:

@@ -19,7 +19,7 @@ from worker.ledger.replays import create_replay
 from worker.model.api_keys import Role
 from worker.model.deliveries import Status
 from worker.model.replays import DeadLetterFilter
-from worker.pipeline.router import route_entries
+from worker.pipeline.routing import route_entries
 
 #: What a browser loads, and what a person or htmx follows, by element.
 _LINKS = (("a", "href"), ("link", "href"), ("script", "src"), ("div", "hx-get"))

@@ -15,7 +15,7 @@ from worker.broker.packing import pack_chunk
 from worker.broker.volumes import Volume
 from worker.model.event_lines import MOST_LINES, MOST_LINES_BYTES
 from worker.model.trace_context import TraceContext
-from worker.pipeline.router import route_entries
+from worker.pipeline.routing import route_entries
 from worker.pipeline.traces import TracedEvents
 
 BOTH = subscribers("a", tenant_id="acme") | subscribers("b", tenant_id="globex")

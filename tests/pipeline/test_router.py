@@ -12,8 +12,8 @@ from worker.broker.ingress import IngressEntry, RoutingResult
 from worker.broker.snapshot import Limits, Subscription
 from worker.model.event_decoder import AcceptedEvent, accept_event
 from worker.model.events import DEFAULT_EVENT_TYPES, EventType
-from worker.pipeline import judging, router
-from worker.pipeline.router import route_entries
+from worker.pipeline import judging, routing
+from worker.pipeline.routing import route_entries
 
 BULK = {"policy.allow", "agent.connected", "agent.disconnected"}
 
@@ -181,13 +181,13 @@ def test_an_event_larger_than_a_limit_is_a_chunk_of_its_own() -> None:
 
 def test_what_is_written_once_is_weighed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else what many integrations want would need several transactions; small chunks are copies anyway."""
-    monkeypatch.setattr(router, "HEAVIEST", 30_000)
+    monkeypatch.setattr(routing, "HEAVIEST", 30_000)
     wanted = subscribers(*(f"a{number}" for number in range(10)))
     large = arrivals(*["policy.deny"] * 8, padding="x" * 1000)
     small = arrivals(*["policy.deny"] * 8, padding="x" * 400)
 
     def parts(received: list[IngressEntry], *, shares: bool) -> list[int]:
-        return [len(one.done) for one in router.routing_results(received, wanted, shares=lambda: shares)]
+        return [len(one.done) for one in routing.routing_results(received, wanted, shares=lambda: shares)]
 
     assert parts(large, shares=True) == [8]
     assert parts(large, shares=False) == [2, 2, 2, 2]

@@ -11,8 +11,8 @@ TOP = Path(__file__).parent.parent.parent
 #: Modules and lines of `worker/`, without steps of migrations, which are never rewritten; and the share of
 #: imports. They are what is there, and a little room: take them down when code goes. Above 338 modules and
 #: 53 200 lines are preflight, probes, Flower, the audit trail, metrics of objectives, and cells.
-MOST_MODULES = 424
-MOST_LINES = 66_800
+MOST_MODULES = 428
+MOST_LINES = 67_400
 MOST_IMPORTS = 0.086
 
 

@@ -43,7 +43,7 @@ _ROOT = Path(worker.__file__).parent
 
 #: Modules from XADD to the row, over a connection that is there already: the router enters 23, the worker 35,
 #: the recorder 16, some of them twice. At under 300 lines a file, fewer would each hold several subjects.
-MOST_MODULES = 67
+MOST_MODULES = 70
 #: From claim to settle, a module is entered from no more functions than this.
 MOST_VISITS = 2
 #: But for what is used all along: the attempt and its plan, the names of keys, the connection.

@@ -56,12 +56,13 @@ class Cost:
 
 #: No stage may cost more; who makes one cheaper lowers its figures. A batch has 360 kB of events.
 MOST = {
-    # One frame, and its id as the answer; the lanes of a batch need one each.
-    "publish": Cost(2.5, 400, 1),
-    # Reading, handing over and waking, for many frames at once. The events come once and go once.
-    "route": Cost(10, 400, 400),
+    # An entry and its events in one transaction, for each lane of a thousand events; its id is the answer.
+    "publish": Cost(7, 400, 1),
+    # Reading, handing over and waking, for many frames at once. Only what is left of a
+    # thousand passes, in small frames.
+    "route": Cost(7, 16, 16),
     # Claim and settle, with what their scripts do; the events come once, past these, and their outcomes go.
-    "deliver": Cost(60, 55, 400),
+    "deliver": Cost(90, 55, 400),
     # Up to 64 batches are read, recorded and finished at once, by a dozen statements.
     "record": Cost(1.5, 1, 54, 0.6),
 }

@@ -37,7 +37,7 @@ def test_log_records_of_a_traced_batch_name_its_trace(
     )
     subscribe(client, "a")
     pipeline = client.pipeline(transaction=True)
-    append(pipeline, RoutedChunk(["a"], urgent=True, events=[event("e1")], traces=pack_traces(contexts)))
+    append(pipeline, [RoutedChunk(["a"], urgent=True, events=[event("e1")], traces=pack_traces(contexts))])
     pipeline.execute()
     [order] = backlog.wake(["a"])
     with caplog.at_level(logging.DEBUG, "worker.pipeline.delivery"), pytest.raises(DeliveryHeld):

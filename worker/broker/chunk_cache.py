@@ -127,7 +127,7 @@ class ChunkCache:
             if packed is None:
                 continue
             try:
-                runs[name] = EventRun(events_of(packed, name[1]))
+                runs[name] = EventRun(events_of(packed, fields))
             except UnreadableChunk:
                 fields[_KIND : _ID + 1] = EVENTS, packed
                 continue

@@ -14,6 +14,8 @@ import msgspec
 
 from worker.broker import keys
 from worker.broker.chunk_traces import TRACES
+from worker.broker.framed_chunks import dated_chunk, first_reading, published_of
+from worker.broker.frames import InvalidFrame
 from worker.broker.packing import checksum, unpack_chunk
 from worker.broker.shared_chunks import SHARED
 from worker.model.batches import SETTLED
@@ -28,6 +30,8 @@ from worker.model.untrusted_text import number_in
 MOST_EVENTS = 10_000
 #: The largest number that a column holds.
 _LARGEST = 2**63 - 1
+#: The place of a checksum in an entry of a lane.
+_CRC = 7
 _HINT = (
     "see that Redis's disk and memory are sound; `siem dead-letters show` has the bytes: publish again what "
     "is right in them, and discard the letter"
@@ -50,7 +54,8 @@ class UnreadableChunk(SiemError):
 class StoredChunk:
     """An entry of a backlog: `n`, `bytes`, `events` and `crc`, in this order, each behind its name.
 
-    An earlier release wrote no `crc`. `traces` may follow (`worker.broker.chunk_traces`). `lane` is `urgent`
+    An earlier release wrote no `crc`; one of a frame says that no router has seen its events
+    (`worker.broker.framed_chunks`). `traces` may follow (`worker.broker.chunk_traces`). `lane` is `urgent`
     or `bulk`. One that still has `shared` in the place of `events` refers to events that are not there
     (`worker.broker.shared_chunks`).
     """
@@ -62,7 +67,7 @@ class StoredChunk:
     @property
     def packed(self) -> bytes:
         """The events, as `pack_chunk` packed them; empty if they are not there."""
-        return b"" if self._field(4) == SHARED else self._field(5)
+        return b"" if self._field(4) == SHARED else dated_chunk(self._field(5), self._field(7))
 
     @property
     def count(self) -> int | None:
@@ -80,14 +85,17 @@ class StoredChunk:
         if self._field(4) == SHARED:
             name = keys.chunk(self._field(5).decode(errors="replace"))
             raise UnreadableChunk(f"its events are not there: Redis has no {name}")
-        return events_of(self.packed, self._field(7))
+        return events_of(self._field(5), self.fields)
 
     def _field(self, place: int) -> bytes:
         return self.fields[place] if len(self.fields) > place else b""
 
 
-def events_of(packed: bytes, expected: bytes) -> list[QueuedEvent]:
-    """Unpack a chunk whose checksum should be that one, if it is not empty. Raises UnreadableChunk."""
+def events_of(packed: bytes, fields: Sequence[bytes]) -> list[QueuedEvent]:
+    """Unpack a chunk of which an entry of a lane says this, its checksum as well. Raises UnreadableChunk."""
+    expected = fields[_CRC] if len(fields) > _CRC else b""
+    if expected and (published_ms := published_of(expected)) is not None:
+        return _first_reading(packed, fields, published_ms)
     try:
         events = unpack_chunk(packed)
     except DAMAGED as error:
@@ -97,6 +105,13 @@ def events_of(packed: bytes, expected: bytes) -> list[QueuedEvent]:
     if not events:
         raise UnreadableChunk("it holds no event")
     return events
+
+
+def _first_reading(packed: bytes, fields: Sequence[bytes], published_ms: int) -> list[QueuedEvent]:
+    try:
+        return first_reading(packed, fields, published_ms)
+    except InvalidFrame as error:
+        raise UnreadableChunk(f"it {error.reason}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +163,7 @@ def dead_chunk(
 
 def _events(chunk: StoredChunk, still_open: int | None) -> list[QueuedEvent]:
     """Return an event for each that the chunk holds, or for each that is open, with what is left of it."""
-    found = salvage_chunk(chunk.packed)
+    found = salvage_chunk(chunk.packed, chunk.count or MOST_EVENTS)
     expected = chunk.count or max(1, len(found))
     if still_open is not None and len(found) != expected:
         # Which of those found were settled before is not known.

@@ -13,12 +13,16 @@ from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from redis.exceptions import NoPermissionError
+
 from worker.broker import keys
 from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors
 from worker.broker.fleet import LivingProcess, living_processes
+from worker.broker.framed_chunks import new_framed_id
 from worker.broker.oom import ask_when_full
 from worker.broker.packing import whole
+from worker.broker.round_trips import ask
 from worker.model.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 FACT = "formats"
 #: How often the sweeper writes them, how long that holds, and how long an answer is kept; in seconds.
 EVERY, LASTS, REMEMBERED = 5.0, 60, 2.0
+#: How long it is known whether this client may write chunks, in seconds: its rights seldom change.
+_RIGHT_KNOWN = 60.0
 #: For what a writer has in hand when it learns that they are held, in milliseconds.
 _SPARE_MS = 3000
 #: Between the names in `siem:formats`.
@@ -41,12 +47,14 @@ class Format(StrEnum):
     FRAMES = "frames"
     #: Chunks of backlogs whose payload stands under a key of its own.
     SHARED_CHUNKS = "shared-chunks"
+    #: Chunks that publishers write, past the routers (`worker.broker.framed_chunks`).
+    FRAMED_CHUNKS = "framed-chunks"
     #: Rows of the ledger that hold a batch of deliveries each (`worker.ledger.batches`).
     BATCHES = "ledger-batches"
 
 
 #: What this release reads.
-READABLE: tuple[Format, ...] = (Format.FRAMES, Format.SHARED_CHUNKS, Format.BATCHES)
+READABLE: tuple[Format, ...] = tuple(Format)
 
 
 def formats_of(processes: Iterable[LivingProcess]) -> frozenset[str]:
@@ -90,6 +98,8 @@ class KnownFormats:
         self._clock = clock
         self._names: Collection[str] = ()
         self._next = 0.0
+        self._may_set_chunks = False
+        self._next_try = 0.0
 
     def has(self, one: Format) -> bool:
         """Whether all living processes read this form. Never raises: False if Redis does not say."""
@@ -98,12 +108,34 @@ class KnownFormats:
             self._next = self._clock() + REMEMBERED
         return one.value in self._names
 
+    def may_frame_chunks(self) -> bool:
+        """Whether all processes read chunks that publishers write, and this client may write such.
+
+        Never raises.
+        """
+        if not self.has(Format.FRAMED_CHUNKS):
+            return False
+        if self._clock() >= self._next_try:
+            self._may_set_chunks = _may_set_chunk(self._client)
+            self._next_try = self._clock() + _RIGHT_KNOWN
+        return self._may_set_chunks
+
     def _read(self) -> Collection[str]:
         try:
             return written_formats(self._client)
         except BrokerUnavailable:
             # Also a publisher without the right to read it: the earlier form is right as well.
             return ()
+
+
+def _may_set_chunk(client: "redis.Redis") -> bool:
+    """Whether Redis lets this client write a chunk with its entry: it refuses to queue what is forbidden."""
+    try:
+        with broker_errors():
+            replies = ask(client, ("MULTI",), ("SETNX", keys.chunk(new_framed_id()), b""), ("DISCARD",))
+    except BrokerUnavailable:
+        return False
+    return not any(isinstance(one, NoPermissionError) for one in replies)
 
 
 def written_formats(client: "redis.Redis") -> frozenset[str]:

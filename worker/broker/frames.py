@@ -6,7 +6,7 @@ JSON object. So only EventPublisher, CellPublisher, `siem publish` and the API w
 writes `event` or `events`, which are judged. A client that may add to `siem:events` can write one by hand all
 the same: it reaches the tenant that it names, as with plain events. What is not a frame becomes dead letters.
 
-    1 byte     version
+    1 byte     version; of version 2 the events stand apart (`worker.broker.framed_chunks`)
     4 bytes    CRC-32 of the rest
     2 bytes    how many events; ingress_counts.lua reads it, too
     1 byte     lane: 1 urgent, 0 bulk
@@ -45,7 +45,8 @@ MOST_FRAME_BYTES = MOST_BYTES + MOST_EVENTS * 1024
 NOT_YET = 2**64 - 1
 _NOT_YET = b"\xcf" + NOT_YET.to_bytes(8)
 
-_VERSION = 1
+#: The version of a frame that holds its events, and of one whose events stand under a key of their own.
+WITHIN, APART = 1, 2
 _SEAL = struct.Struct(">BI")
 _HEAD = struct.Struct(">BIHBH")
 _DAMAGED_HINT = (
@@ -98,6 +99,7 @@ class FrameHead(NamedTuple):
     is_urgent: bool
     tenant_id: str
     start: int
+    version: int = WITHIN
 
     @property
     def flow(self) -> Flow:
@@ -115,16 +117,17 @@ class InvalidFrame(InvalidEvent):
 
 def pack_frame(tenant_id: str, events: Sequence[QueuedEvent], *, is_urgent: bool) -> bytes:
     """Pack judged events of one tenant and one lane; `published_ms` of each is NOT_YET."""
-    return b"".join(frame_parts(tenant_id, events, is_urgent=is_urgent))
+    packed = pack_chunk(list(events))
+    return b"".join(sealed(WITHIN, len(events), tenant_id, packed, is_urgent=is_urgent))
 
 
-def frame_parts(
-    tenant_id: str, events: Sequence[QueuedEvent], *, is_urgent: bool
+def sealed(
+    version: int, events: int, tenant_id: str, rest: bytes, *, is_urgent: bool
 ) -> tuple[bytes, bytes, bytes]:
-    """Return a frame in three parts: the last is half a megabyte, which is not to be copied."""
-    tenant, packed = tenant_id.encode(), pack_chunk(list(events))
-    head = _HEAD.pack(_VERSION, 0, len(events), is_urgent, len(tenant))[_SEAL.size :] + tenant
-    return _SEAL.pack(_VERSION, zlib.crc32(packed, zlib.crc32(head))), head, packed
+    """Return a frame of that version in three parts: the last is what stands behind its head."""
+    tenant = tenant_id.encode()
+    head = _HEAD.pack(version, 0, events, is_urgent, len(tenant))[_SEAL.size :] + tenant
+    return _SEAL.pack(version, zlib.crc32(rest, zlib.crc32(head))), head, rest
 
 
 def frame_head(frame: bytes) -> FrameHead | None:
@@ -133,14 +136,14 @@ def frame_head(frame: bytes) -> FrameHead | None:
         return None
     version, _, events, lane, length = _HEAD.unpack_from(frame)
     start = _HEAD.size + length
-    if version != _VERSION or not 0 < events <= MOST_EVENTS or len(frame) > MOST_FRAME_BYTES:
+    if version not in {WITHIN, APART} or not 0 < events <= MOST_EVENTS or len(frame) > MOST_FRAME_BYTES:
         return None
     try:
         tenant_id = frame[_HEAD.size : start].decode()
     except UnicodeDecodeError:
         return None
     is_tenant = 0 < len(tenant_id) <= 128  # noqa: PLR2004 - as events.py has it
-    return FrameHead(events, bool(lane), tenant_id, start) if is_tenant else None
+    return FrameHead(events, bool(lane), tenant_id, start, version) if is_tenant else None
 
 
 def flow_of_frame(frame: bytes) -> Flow:
@@ -155,22 +158,36 @@ def read_frame(frame: bytes, published_ms: int) -> tuple[str, list[QueuedEvent]]
     They can be delivered: whatever a frame holds that was written by hand, each has an id, a type, a time and
     bytes that every later step can bear.
     """
+    head = sound_head(frame, WITHIN)
+    return head.tenant_id, read_events(memoryview(frame)[head.start :], head.events, published_ms)
+
+
+def sound_head(frame: bytes, version: int) -> FrameHead:
+    """Return the head of a frame that is whole. Raises InvalidFrame."""
     head = frame_head(frame)
-    if head is None:
+    if head is None or head.version != version:
         limits = f"at most {MOST_EVENTS} events and {MOST_FRAME_BYTES} bytes"
-        raise InvalidFrame(f"of {len(frame)} bytes has no head of version {_VERSION} ({limits})")
+        raise InvalidFrame(f"of {len(frame)} bytes has no head of version {version} ({limits})")
     if _SEAL.unpack_from(frame)[1] != zlib.crc32(memoryview(frame)[_SEAL.size :]):
         raise InvalidFrame("is damaged: its checksum is that of other bytes")
+    return head
+
+
+def read_events(packed: bytes | memoryview, count: int, published_ms: int) -> list[QueuedEvent]:
+    """Return so many events that `pack_chunk` packed, published at that moment. Raises InvalidFrame.
+
+    They can be delivered, but that their bytes may be no JSON (`not_objects`).
+    """
     try:
-        events = _decoder.decode(memoryview(frame)[head.start :])
+        events = _decoder.decode(packed)
     except DAMAGED as error:
         raise InvalidFrame(f"does not decode: {error}") from None
-    if len(events) != head.events:
-        raise InvalidFrame(f"holds {len(events)} events, and says {head.events}")
+    if len(events) != count:
+        raise InvalidFrame(f"holds {len(events)} events, and says {count}")
     if not "".join([event.id for event in events]).isprintable():
         raise InvalidFrame("holds an id with characters that cannot be printed")
     _date(events, published_ms)
-    return head.tenant_id, [*events]
+    return [*events]
 
 
 def _date(events: Sequence[_FramedEvent], published_ms: int) -> None:
@@ -217,13 +234,14 @@ def _is_object(raw: bytes) -> bool:
     return True
 
 
-def _dated(packed: bytes, published_ms: int) -> bytes:
+def dated(packed: bytes, published_ms: int) -> bytes:
+    """Return packed events with that moment wherever one says NOT_YET."""
     return packed.replace(_NOT_YET, b"\xcf" + published_ms.to_bytes(8))
 
 
 def frame_remains(frame: bytes, published_ms: int) -> bytes:
     """Return what is left of the events of a damaged frame, to be searched for them."""
-    return _dated(frame[_SEAL.size :], published_ms)
+    return dated(frame[_SEAL.size :], published_ms)
 
 
 def entry_groups(events: Sequence[JudgedEvent]) -> Iterator[list[int]]:

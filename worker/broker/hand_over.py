@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from worker.broker import keys
 from worker.broker.chunk_traces import TRACES
 from worker.broker.connection import send_command
 from worker.broker.formats import Format, KnownFormats
+from worker.broker.framed_chunks import FramedChunk
 from worker.broker.packing import checksum, pack_chunk, pack_dead
 from worker.broker.shared_chunks import SHARED, is_shared, new_chunk_id
-from worker.broker.volumes import Volume, count_volumes
+from worker.broker.volumes import Volumes, count_volumes
 from worker.model.deliveries import DeadLetter
 from worker.model.events import QueuedEvent
 from worker.model.trace_context import TraceContext
@@ -20,26 +21,46 @@ if TYPE_CHECKING:
     import redis
 
 
+#: To append a reference to one backlog weighs as much as so many bytes of events.
+_REFERENCE = 4096
+
+
+class FrameOfEntry(NamedTuple):
+    """A frame whose events stand apart, and when Redis took it (ms)."""
+
+    framed: FramedChunk
+    published_ms: int
+
+
 @dataclass(frozen=True)
 class RoutedChunk:
     """Events that go together into one lane of several integrations' backlogs.
 
-    `traces` says which of them are traced (`worker.broker.chunk_traces`); empty if none is.
+    `traces` says which of them are traced (`worker.broker.chunk_traces`); empty if none is. Those of a
+    `frame` stand in Redis already, and not here.
     """
 
     integration_ids: Sequence[str]
     urgent: bool
     events: list[QueuedEvent]
     traces: bytes = b""
+    frame: FrameOfEntry | None = None
 
     @cached_property
     def size(self) -> int:
         """The bytes of its events."""
-        return sum([len(event.raw) for event in self.events])
+        return self.frame.framed.size if self.frame else sum([len(event.raw) for event in self.events])
+
+    @property
+    def count(self) -> int:
+        """How many events it has."""
+        return self.frame.framed.events if self.frame else len(self.events)
 
     def weight(self, *, share: bool) -> int:
         """Count the bytes that Redis is sent: those of the events once, if it may and is large enough."""
         several = len(self.integration_ids)
+        if self.frame:
+            return several * _REFERENCE
         copies = 1 if share and is_shared(self.size, several) else several
         return copies * self.size + several * len(self.traces)
 
@@ -48,16 +69,17 @@ class RoutedChunk:
 class RoutingResult:
     """What becomes of the entries that were read: routed chunks, dead letters, or nothing.
 
-    `done` are all entries, and `joined` counts their events beyond one of each. `volumes` counts all events
-    by type and tenant. `contexts` are the spans that published them, each once, as far as they are traced;
-    `began_ns` is then when routing began.
+    `done` are all entries, and `joined` counts their events beyond one of each; `unneeded` are the ids of
+    chunks that go with them. `volumes` counts all events by type and tenant. `contexts` are the spans that
+    published them, each once, as far as they are traced; `began_ns` is then when routing began.
     """
 
     routed_chunks: list[RoutedChunk] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     unwanted: int = 0
-    volumes: dict[tuple[str, str], Volume] = field(default_factory=dict)
+    volumes: Volumes = field(default_factory=dict)
     done: list[bytes] = field(default_factory=list)
+    unneeded: list[str] = field(default_factory=list)
     joined: int = 0
     contexts: list[TraceContext] = field(default_factory=list)
     began_ns: int = 0
@@ -82,44 +104,63 @@ class RoutingResult:
 
 def may_share(formats: KnownFormats, routed_chunks: Iterable[RoutedChunk]) -> bool:
     """Whether any of these chunks may be written under a key of its own."""
-    is_any = any(is_shared(one.size, len(one.integration_ids)) for one in routed_chunks)
+    is_any = any(is_shared(one.size, len(one.integration_ids)) for one in routed_chunks if one.frame is None)
     return is_any and formats.has(Format.SHARED_CHUNKS)
 
 
 def fill(pipeline: "redis.client.Pipeline", routing_result: RoutingResult, *, share: bool = False) -> None:
     """Add to a transaction all of a hand-over but the end of its entries in the ingress."""
-    for routed_chunk in routing_result.routed_chunks:
-        append(pipeline, routed_chunk, share=share)
+    append(pipeline, routing_result.routed_chunks, share=share)
+    if routing_result.unneeded:
+        pipeline.unlink(*map(keys.chunk, routing_result.unneeded))
     for dead in routing_result.dead:
         pipeline.xadd(keys.DEAD_LETTERS, {"dead": pack_dead(dead)})
     _count(pipeline, routing_result)
     count_volumes(pipeline, routing_result.volumes.items())
 
 
-def append(pipeline: "redis.client.Pipeline", routed_chunk: RoutedChunk, *, share: bool = False) -> None:
+def append(
+    pipeline: "redis.client.Pipeline", routed_chunks: Iterable[RoutedChunk], *, share: bool = False
+) -> None:
     """Add to a transaction what puts the events into the backlogs.
 
     If all processes can read it (`share`), what several integrations want is written once.
     """
-    packed = pack_chunk(routed_chunk.events)
-    crc = checksum(packed)
-    count = len(routed_chunk.events)
-    size = routed_chunk.size
-    lane = keys.urgent if routed_chunk.urgent else keys.bulk
-    # The scripts that claim a batch rely on this order of fields, and pass over what follows.
-    fields: tuple[str | int | bytes, ...] = ("n", count, "bytes", size, "events", packed, "crc", crc)
-    if share and is_shared(len(packed), len(routed_chunk.integration_ids)):
-        chunk_id = new_chunk_id()
-        send_command(pipeline, "SET", keys.chunk(chunk_id), packed)
-        pipeline.hincrby(keys.CHUNKS, chunk_id, len(routed_chunk.integration_ids))
-        fields = ("n", count, "bytes", size, SHARED, chunk_id, "crc", crc)
-    if routed_chunk.traces:
-        fields = (*fields, TRACES, routed_chunk.traces)
-    for integration_id in routed_chunk.integration_ids:
-        send_command(pipeline, "XADD", lane(integration_id), "*", *fields)
-        pipeline.hincrby(keys.state_key(integration_id), "backlog_events", count)
-        pipeline.hincrby(keys.state_key(integration_id), "unclaimed_events", count)
-        pipeline.hincrby(keys.state_key(integration_id), "unclaimed_bytes", size)
+    waiting: dict[str, list[int]] = {}
+    for one in routed_chunks:
+        lane, fields = keys.urgent if one.urgent else keys.bulk, _written(pipeline, one, share=share)
+        for integration_id in one.integration_ids:
+            send_command(pipeline, "XADD", lane(integration_id), "*", *fields)
+            counts = waiting.setdefault(integration_id, [0, 0])
+            counts[0] += one.count
+            counts[1] += one.size
+    for integration_id, (count, size) in waiting.items():
+        state = keys.state_key(integration_id)
+        pipeline.hincrby(state, "backlog_events", count)
+        pipeline.hincrby(state, "unclaimed_events", count)
+        pipeline.hincrby(state, "unclaimed_bytes", size)
+
+
+#: What stands in an entry of a lane, each behind its name. Scripts rely on the order of the first four pairs.
+_Fields = tuple[str | int | bytes, ...]
+
+
+def _written(pipeline: "redis.client.Pipeline", chunk: RoutedChunk, *, share: bool) -> _Fields:
+    """Write the events where they do not stand in the entries themselves; return the fields of these."""
+    counts: _Fields = ("n", chunk.count, "bytes", chunk.size)
+    traces: _Fields = (TRACES, chunk.traces) if chunk.traces else ()
+    several = len(chunk.integration_ids)
+    if chunk.frame is not None:
+        framed, published_ms = chunk.frame
+        pipeline.hincrby(keys.CHUNKS, framed.chunk_id, several)
+        return (*counts, SHARED, framed.chunk_id, "crc", framed.check_word(published_ms), *traces)
+    packed = pack_chunk(chunk.events)
+    if not share or not is_shared(len(packed), several):
+        return (*counts, "events", packed, "crc", checksum(packed), *traces)
+    chunk_id = new_chunk_id()
+    send_command(pipeline, "SET", keys.chunk(chunk_id), packed)
+    pipeline.hincrby(keys.CHUNKS, chunk_id, several)
+    return (*counts, SHARED, chunk_id, "crc", checksum(packed), *traces)
 
 
 def _count(pipeline: "redis.client.Pipeline", routing_result: RoutingResult) -> None:

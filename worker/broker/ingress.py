@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 import redis
+from msgspec.structs import replace
 from redis.exceptions import NoScriptError
 
 from worker.broker import keys
 from worker.broker.clocks import any_ahead, received_ms
 from worker.broker.connection import broker_errors, joined_script, script_text
 from worker.broker.formats import Format, KnownFormats
-from worker.broker.frames import FRAME
+from worker.broker.framed_chunks import FramedChunk, chunk_id_of, read_framed
+from worker.broker.frames import FRAME, InvalidFrame
 from worker.broker.hand_over import RoutedChunk, RoutingResult, fill, may_share
 from worker.broker.oom import (
     ALLOW_OOM,
@@ -26,8 +28,9 @@ from worker.broker.oom import (
 )
 from worker.broker.packing import damaged_counts, whole
 from worker.broker.redis_errors import FULL
-from worker.broker.round_trips import ask, call_of
+from worker.broker.round_trips import ask, ask_one, call_of
 from worker.broker.streams import Entry, GroupReader
+from worker.broker.volumes import Volumes, count_volumes
 from worker.model.errors import BrokerFull, InvalidEvent
 from worker.model.event_lines import MOST_LINES_BYTES
 from worker.model.trace_context import TRACEPARENT, TraceContext, parse_traceparent
@@ -38,7 +41,7 @@ __all__ = ["Ingress", "IngressEntry", "RoutedChunk", "RoutingResult"]
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 #: Bytes of memory that the entries of one read may take in Redis, unless it is a single one.
 HEAVIEST_READ = 16 << 20
-#: Behind a rest so many entries are read without a look: 64 MB, if all are as large as any may be.
+#: While hardly any wait, so many entries are read without a look: 64 MB, if all are as large as any may be.
 LIGHT_READ = (64 << 20) // MOST_LINES_BYTES
 #: A hand-over of so many bytes at the most is done by a script: more are not to be copied once more.
 _SMALL = 16 << 10
@@ -56,6 +59,8 @@ class IngressEntry(msgspec.Struct, frozen=True, gc=False):
     """One entry of the ingress stream: its id, when Redis took it (ms), and what it holds in which `form`.
 
     `raw` is None when the entry has no field of any form; `fields` then shows what it has instead.
+    Where its events stand apart (`worker.broker.framed_chunks`), `framed` is what it says of them, unless it
+    is damaged, `chunk_id` where they are, and `packed` what was fetched from there, which may be nothing.
     """
 
     entry_id: bytes
@@ -63,6 +68,9 @@ class IngressEntry(msgspec.Struct, frozen=True, gc=False):
     raw: bytes | None
     fields: list[bytes]
     form: bytes = EVENT_FIELD
+    chunk_id: str | None = None
+    framed: FramedChunk | None = None
+    packed: bytes | None = None
 
     def event_bytes(self) -> bytes:
         """Return the event's bytes. Raises InvalidEvent when the entry has none."""
@@ -99,7 +107,8 @@ class Ingress:
         After an error, what was read before is read again.
         """
         # While events trickle in, few come at once: that needs no look at how heavy they are.
-        count = self._bounded(count) if self._left != 0 else min(count, LIGHT_READ)
+        is_trickle = self._left is not None and self._left <= LIGHT_READ // 4
+        count = min(count, LIGHT_READ) if is_trickle else self._bounded(count)
         # Before it: who falls asleep in it wakes up with entries that it was given long ago.
         self._read_at = _seconds()
         try:
@@ -183,9 +192,25 @@ class Ingress:
                 raise reply
         return True
 
+    def count(self, volumes: Volumes) -> None:
+        """Count these volumes, apart from a hand-over."""
+        with broker_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            count_volumes(pipeline, volumes.items())
+            pipeline.execute()
+
     def shares(self) -> bool:
         """Whether large chunks are written once for all integrations that want them."""
         return self._formats.has(Format.SHARED_CHUNKS)
+
+    def with_events(self, entries: Sequence[IngressEntry]) -> list[IngressEntry]:
+        """Return the entries, each of them with its events where these stand apart."""
+        keys_ = [keys.chunk(one.chunk_id) for one in entries if one.chunk_id]
+        if not keys_:
+            return list(entries)
+        with broker_errors():
+            found = iter(ask_one(self._client, "MGET", *keys_))
+        return [replace(one, packed=next(found) or b"") if one.chunk_id else one for one in entries]
 
     def read_again(self) -> None:
         """Begin again with what this router holds: it could not be handed over."""
@@ -226,8 +251,17 @@ def ingress_entries(client: redis.Redis, entries: Iterable[Entry]) -> list[Ingre
     received = []
     for (entry_id, fields), published_ms in zip(found, times, strict=True):
         form, raw = payload_of(fields)
-        received.append(IngressEntry(entry_id, published_ms, raw, fields, form))
+        chunk_id = chunk_id_of(raw) if raw is not None and form == FRAME_FIELD else None
+        framed = _framed(raw or b"") if chunk_id else None
+        received.append(IngressEntry(entry_id, published_ms, raw, fields, form, chunk_id, framed))
     return received
+
+
+def _framed(raw: bytes) -> FramedChunk | None:
+    try:
+        return read_framed(raw)
+    except InvalidFrame:
+        return None  # it is judged with its events
 
 
 def counters(client: redis.Redis) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Adds events to `siem:events`: the one door for publishers and for the API."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.exceptions import ResponseError
@@ -10,7 +10,10 @@ from worker.broker import keys
 from worker.broker.connection import NO_REPLICA, REPLICA_MS, broker_errors, fails_over
 from worker.broker.connection_pool import join_small
 from worker.broker.formats import Format, KnownFormats
-from worker.broker.frames import FRAME, JudgedEvent, entry_groups, frame_parts
+from worker.broker.framed_chunks import new_framed_id, pack_framed
+from worker.broker.frames import FRAME, WITHIN, JudgedEvent, entry_groups, sealed
+from worker.broker.packing import pack_chunk
+from worker.broker.shared_chunks import LEAST_ALONE
 from worker.model.errors import BrokerFull, BrokerUnavailable
 from worker.model.outages import OutageCause
 from worker.model.trace_context import TRACEPARENT
@@ -18,8 +21,13 @@ from worker.model.trace_context import TRACEPARENT
 #: The field of an entry that holds one event.
 EVENT = b"event"
 
-#: A field of an entry that holds some, and its value, in parts.
-_Payload = tuple[bytes, Sequence[bytes]]
+
+class _Payload(NamedTuple):
+    """A field of an entry that holds events, its value in parts, and what stands apart: key and value."""
+
+    field: bytes
+    value: Sequence[bytes]
+    apart: tuple[bytes, bytes] | None = None
 
 
 def add_judged(
@@ -32,7 +40,8 @@ def add_judged(
     if len(events) < 2 or not formats.has(Format.FRAMES):  # noqa: PLR2004 - one event needs no frame
         return add_events(client, [one.event.raw for one in events], traceparent)
     together = list(entry_groups(events))
-    answers = _add(client, [_payload([events[at] for at in places]) for places in together], traceparent)
+    payloads = [_payload([events[at] for at in places], formats) for places in together]
+    answers = _add(client, payloads, traceparent)
     found: list[bytes | Exception] = [b""] * len(events)
     for places, answer in zip(together, answers, strict=True):
         for at in places:
@@ -40,11 +49,17 @@ def add_judged(
     return found
 
 
-def _payload(events: Sequence[JudgedEvent]) -> _Payload:
+def _payload(events: Sequence[JudgedEvent], formats: KnownFormats) -> _Payload:
     first = events[0]
     if len(events) == 1:
-        return EVENT, (first.event.raw,)
-    return FRAME, frame_parts(first.tenant_id, [one.event for one in events], is_urgent=first.is_urgent)
+        return _Payload(EVENT, (first.event.raw,))
+    queued = [one.event for one in events]
+    tenant_id, is_urgent, packed = first.tenant_id, first.is_urgent, pack_chunk(queued)
+    if len(packed) < LEAST_ALONE or not formats.may_frame_chunks():
+        return _Payload(FRAME, sealed(WITHIN, len(events), tenant_id, packed, is_urgent=is_urgent))
+    chunk_id = new_framed_id()
+    frame = pack_framed(tenant_id, queued, packed, chunk_id, is_urgent=is_urgent)
+    return _Payload(FRAME, (frame,), (keys.chunk(chunk_id).encode(), packed))
 
 
 def add_events(
@@ -54,7 +69,7 @@ def add_events(
 
     `traceparent` names the span that publishes them, if it is to be told to those who deliver them.
     """
-    return _add(client, [(EVENT, (raw,)) for raw in events], traceparent)
+    return _add(client, [_Payload(EVENT, (raw,)) for raw in events], traceparent)
 
 
 def _add(client: redis.Redis, payloads: Sequence[_Payload], traceparent: bytes) -> list[bytes | Exception]:
@@ -68,7 +83,7 @@ def _add(client: redis.Redis, payloads: Sequence[_Payload], traceparent: bytes) 
         connection = pool.get_connection()
         try:
             connection.send_packed_command(commands)
-            answers = [_answer(connection) for _ in payloads]
+            answers = [_answer(connection, one) for one in payloads]
             _await_replica(client, connection, answers)
         except BaseException:
             connection.disconnect()  # answers that were not read must not be taken for later ones
@@ -85,6 +100,10 @@ _XADD = b"*%%d\r\n$4\r\nXADD\r\n$%d\r\n%s\r\n$1\r\n*\r\n$%%d\r\n%%s\r\n$%%d\r\n"
     keys.EVENTS.encode(),
 )
 _END = b"\r\n"
+#: What stands before it where its events stand apart: both are done, or neither. And what stands behind it. A
+#: publisher may set what is not there, and not write over the ingress.
+_SETNX = b"*1\r\n$5\r\nMULTI\r\n*3\r\n$5\r\nSETNX\r\n$%d\r\n%s\r\n$%d\r\n"
+_EXEC = b"*1\r\n$4\r\nEXEC\r\n"
 #: Its words, and those with `traceparent` behind the value.
 _WORDS, _TRACED_WORDS = 5, 7
 
@@ -93,19 +112,36 @@ def _commands(payloads: Sequence[_Payload], traceparent: bytes) -> Iterator[byte
     """Yield the parts of all commands, none of them copied: a value may be half a megabyte."""
     pair = [b"$%d\r\n%s\r\n" % (len(word), word) for word in (TRACEPARENT, traceparent)]
     words, end = (_TRACED_WORDS, _END + b"".join(pair)) if traceparent else (_WORDS, _END)
-    for field, value in payloads:
+    for field, value, apart in payloads:
+        if apart is not None:
+            key, packed = apart
+            yield _SETNX % (len(key), key, len(packed))
+            yield packed
+            yield _END
         yield _XADD % (words, len(field), field, sum(map(len, value)))
         yield from value
         yield end
+        if apart is not None:
+            yield _EXEC
 
 
-def _answer(connection: Any) -> bytes | Exception:
-    """Read one answer; an error that Redis answers concerns one event only."""
+def _answer(connection: Any, payload: _Payload) -> bytes | Exception:
+    """Read what one payload is answered; an error that Redis answers concerns that one only."""
+    if payload.apart is None:
+        answer = _reply(connection)
+    else:
+        replies = [_reply(connection) for _ in range(4)]  # to MULTI, SETNX, XADD, EXEC
+        # Of a transaction that was not carried out, the first error says why.
+        errors = [one for one in replies if isinstance(one, Exception)]
+        answer = errors[0] if errors else replies[-1][-1]
+    return _in_words(answer) if isinstance(answer, ResponseError) else answer
+
+
+def _reply(connection: Any) -> Any:
     try:
-        entry_id: bytes = connection.read_response()
+        return connection.read_response()
     except ResponseError as error:
-        return _in_words(error)
-    return entry_id
+        return error
 
 
 def _in_words(error: ResponseError) -> Exception:

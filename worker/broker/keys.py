@@ -8,11 +8,15 @@
 |                              |        | Optional: `traceparent`, the span that published it (W3C)      |
 | `siem:backlog:<id>:urgent`   | stream | chunks of events for one integration; group `delivery`, whose  |
 | `siem:backlog:<id>:bulk`     |        | consumers are the slots. Fields `n`, `bytes`, `events` (packed),|
-|                              |        | `crc` (CRC-32 of these bytes); if any of the events is traced, |
+|                              |        | `crc` (CRC-32 of these bytes; and, if no router has read them, |
+|                              |        | `@` and when they were published); if any of the events is traced, |
 |                              |        | `traces` (`worker.broker.chunk_traces`); in the place of       |
 |                              |        | `events`, `shared`: the id of the next                         |
 | `siem:chunk:<chunk>`         | string | events (packed) that several integrations want, once, or that  |
-|                              |        | are many (`worker.broker.shared_chunks`)                       |
+|                              |        | are many (`worker.broker.shared_chunks`); with an id that      |
+|                              |        | begins with `p`, a publisher wrote them, and an entry of       |
+|                              |        | `siem:events` refers to them until they are routed             |
+|                              |        | (`worker.broker.framed_chunks`)                                |
 | `siem:chunks`                | hash   | id of such a chunk → how many entries of backlogs refer to it  |
 | `siem:state:<id>`            | hash   | limits and counts of one integration: `slots`, `batch_events`, |
 |                              |        | `batch_bytes`, `revision` (of its document here), `held` (1:   |

@@ -13,7 +13,8 @@ from worker.broker.clocks import redis_now_ms
 from worker.broker.connection import broker_errors, send_command
 from worker.broker.locks import LedgerClaim
 from worker.broker.oom import execute_when_full
-from worker.broker.packing import first_id_of, pack_dead, pack_outcomes, unpack_fields
+from worker.broker.packing import pack_dead, pack_outcomes
+from worker.broker.recorder_entries import first_id_of, unpack_fields
 from worker.broker.streams import Entry, GroupReader
 from worker.broker.unrecordable import dead_parked_chunk, pack_fields
 from worker.model.deliveries import DeadLetter, Outcome, Withdrawn

@@ -1,7 +1,6 @@
 """How values are stored in Redis: events, outcomes and dead letters as MessagePack, numbers as text."""
 
 import logging
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,15 +10,9 @@ import msgspec
 import redis
 from redis.exceptions import ResponseError
 
-from worker.broker import keys
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.events import QueuedEvent
 from worker.model.log_events import REDIS_COUNT_RESET
-from worker.model.parking import ParkedChunk
-
-#: In an entry of a recorder's stream that was put back: the field of the id that it had when it came first.
-FIRST_ID = b"first_id"
-_ID = re.compile(rb"[0-9]+-[0-9]+")
 
 _encoder = msgspec.msgpack.Encoder()
 _chunks = msgspec.msgpack.Decoder(list[QueuedEvent])
@@ -105,40 +98,3 @@ def restart_counts(client: redis.Redis, commands: Iterable[Sequence[Any]]) -> No
         except ValueError:
             REDIS_COUNT_RESET.log(log, name=str(count), key=str(key), value=repr(stands))
             client.hset(key, mapping={count: by, "recount": 1})
-
-
-def unpack_fields(stream: str, fields: Sequence[bytes]) -> Any:
-    """Return what an entry holds: a list of Outcome, a DeadLetter, or a ParkedChunk.
-
-    Raises one of DAMAGED, or LookupError, for what was not written by us.
-    """
-    if stream == keys.PARKED:
-        return _parked_chunk(fields)
-    return (unpack_outcomes if stream == keys.OUTCOMES else unpack_dead)(fields[1])
-
-
-def first_id_of(fields: Sequence[bytes]) -> str | None:
-    """Return the first id of an entry that was put back, None of any other. Raises ValueError for no id."""
-    if len(fields) < 4 or fields[-2] != FIRST_ID:  # noqa: PLR2004 - one pair of its own, and this one
-        return None
-    if not _ID.fullmatch(fields[-1]):
-        raise ValueError(f"{FIRST_ID.decode()} is no id of an entry")
-    return fields[-1].decode()
-
-
-def _parked_chunk(fields: Sequence[bytes]) -> ParkedChunk:
-    given = dict(zip(fields[::2], fields[1::2], strict=True))
-    events = unpack_chunk(given[b"events"])
-    return ParkedChunk(
-        given[b"integration"].decode(),
-        given[b"lane"] == b"urgent",
-        _position(given[b"entry"]),
-        len(events),
-        sum(len(event.raw) for event in events),
-        given[b"events"],
-    )
-
-
-def _position(entry_id: bytes) -> int:
-    milliseconds, _, sequence = entry_id.partition(b"-")
-    return int(milliseconds) << 20 | int(sequence)

@@ -74,8 +74,7 @@ class ReplayPass:
         share = may_share(self._formats, chunks)
         with broker_errors():
             self._pipeline.multi()
-            for routed_chunk in chunks:
-                append(self._pipeline, routed_chunk, share=share)
+            append(self._pipeline, chunks, share=share)
             self._pipeline.hset(keys.REPLAYS, page.replay_id, _encode(page))
             commands = [command for command, _ in self._pipeline.command_stack]
             try:

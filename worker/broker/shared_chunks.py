@@ -1,6 +1,8 @@
 """Events under a key of their own, once for all who want them; the sweep that proves that none is lost.
 
-So stand events that several integrations want, and many events of one integration.
+So stand events that several integrations want, and many events of one integration. Publishers write some of
+them, with an entry of `siem:events` that refers to them (`worker.broker.framed_chunks`): the hand-over then
+counts, and writes no events.
 
 The hand-over of a router, or of a replay, writes a chunk's packed events as `siem:chunk:<id>`, how many
 entries refer to it as a count in `siem:chunks`, and the entries: all of it in one transaction. Whatever
@@ -11,8 +13,8 @@ the events with it (`payloads.lua`). So counts are exact, whatever is killed. Wh
 **How it proves a count wrong** while others hand over and settle: after its hand-over no further entry ever
 refers to a chunk, so both the count and the number of entries only fall. A look reads the count, then every
 lane from its beginning to its end, then the count again: what it saw lies between both. If not, the count is
-wrong. A chunk that two looks, some time apart, find wrong is counted again in one script, which sees which of
-the entries are still there.
+wrong. One without a count is in use while it waits in the ingress. A chunk that two looks, some time apart,
+find wrong is counted again in one script, which sees which of the entries are still there.
 
 Until then a count that is too high keeps events too long. One that is missing deletes none. One that is too
 low by damage may delete events for which an integration still waits; it makes dead letters that say so.
@@ -29,7 +31,8 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from worker.broker import keys
-from worker.broker.connection import broker_errors, joined_script, script_text, send_command
+from worker.broker.connection import broker_errors, joined_script, script_text, send_command, single_script
+from worker.broker.framed_chunks import ID_BEGINS
 from worker.broker.oom import report_displaced
 from worker.model.untrusted_text import number_in
 
@@ -89,8 +92,12 @@ class _Look:
     names: set[str] = field(default_factory=set)
     lanes: list[str] = field(default_factory=list)
     before: dict[str, int] = field(default_factory=dict)
+    #: The counts as they stand there, by damage perhaps none.
+    counted: dict[str, bytes] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)
     places: defaultdict[str, list[str | bytes]] = field(default_factory=lambda: defaultdict(list))
+    #: Those that publishers wrote and no router has handed over.
+    unrouted: set[str] = field(default_factory=set)
 
 
 class ChunkSweep:
@@ -105,6 +112,7 @@ class ChunkSweep:
         self._look_again = look_again
         self._references = joined_script(client, "payloads", "references")
         self._recount = joined_script(client, "payloads", "recount")
+        self._framed = single_script(client, "framed")
         self._suspects: set[str] = set()
         self._known_missing: set[str] = set()
         self._steps: Generator[None, None, ChunkFindings] | None = None
@@ -141,10 +149,12 @@ class ChunkSweep:
         """Look once at everything; a step of it is one round trip, or two."""
         report_displaced(send_command(self._client, "EVAL", _MAKE_WAY, 1, keys.CHUNKS))
         look = _Look(self._server())
-        yield from self._names(look)
+        # In this order: the lanes of what is counted are known.
         yield from self._counts(look)
+        yield from self._names(look)
         if look.names or look.before:
             yield from self._lanes(look)
+        yield from self._ingress(look)
         found = yield from self._suspicious(look)
         # One that another server took the place of has gone back in time meanwhile.
         if self._server() != look.server:
@@ -174,6 +184,7 @@ class ChunkSweep:
         while cursor:
             found: Any = self._client.hscan(keys.CHUNKS, max(0, cursor), count=_KEYS)
             cursor, counts = found
+            look.counted |= {one.decode(errors="replace"): counts[one] for one in counts}
             look.before |= {one.decode(errors="replace"): _count(counts[one]) for one in counts}
             yield
 
@@ -190,6 +201,30 @@ class ChunkSweep:
                         look.places[name] += [lane, entry]
                 yield
 
+    def _ingress(self, look: _Look) -> Generator[None, None, None]:
+        """Find out which chunks without a count wait in the ingress, or in what of it stands aside."""
+        uncounted = {one for one in look.names if one.startswith(ID_BEGINS) and one not in look.before}
+        if not uncounted:
+            return
+        aside = self._aside()
+        streams: list[Any] = [*aside[0], keys.EVENTS]
+        for stream in streams:
+            cursor: Any = b"0-0"
+            while cursor:
+                reply: Any = self._framed(keys=[stream], args=[cursor, _ENTRIES, _BYTES])
+                cursor, chunks = reply
+                look.unrouted.update(one.decode(errors="replace") for one in chunks)
+                yield
+        if self._aside() != aside:
+            # Entries went from one stream to another meanwhile: the next look sees where they are.
+            look.unrouted |= uncounted
+
+    def _aside(self) -> tuple[list[Any], bytes | None]:
+        """Return the streams that stand aside, and when the latest of them was moved there."""
+        aside: Any = self._client.lrange(keys.EVENTS_ASIDE, 0, -1)
+        moved: Any = self._client.get(keys.RENUMBERED)
+        return aside, moved
+
     def _suspicious(self, look: _Look) -> Generator[None, None, set[str]]:
         """Return the ids of chunks of which something cannot be right."""
         ids = sorted(look.names | look.before.keys())
@@ -203,6 +238,8 @@ class ChunkSweep:
             after, *there = pipeline.execute()
             for one, now, is_there in zip(some, after, there, strict=True):
                 low, high = _count(now), look.before.get(one, 0)
+                if one in look.unrouted:
+                    continue
                 is_left = is_there if not low else not is_there
                 if low < 0 or is_left or not low <= look.seen[one] <= high:
                     suspects.add(one)
@@ -212,7 +249,7 @@ class ChunkSweep:
     def _repair(self, look: _Look, confirmed: Iterable[str]) -> ChunkFindings:
         found = ChunkFindings()
         for one in sorted(confirmed):
-            reply: Any = self._recount(args=[one, *look.places[one]])
+            reply: Any = self._recount(args=[one, look.counted.get(one, b""), *look.places[one]])
             word = reply[0]
             found.recounted += word == b"recounted"
             found.removed += word == b"removed"

@@ -21,7 +21,8 @@ import redis
 from worker.broker import keys
 from worker.broker.chunks import DeadChunk, StoredChunk, UnreadableChunk, dead_chunk
 from worker.broker.connection import appending_script, broker_errors
-from worker.broker.packing import FIRST_ID, first_id_of, unpack_chunk, unpack_fields, whole
+from worker.broker.packing import unpack_chunk, whole
+from worker.broker.recorder_entries import FIRST_ID, first_id_of, unpack_fields
 from worker.model.deliveries import DeadLetter, Outcome
 from worker.model.events import BULK_EVENT_TYPES
 from worker.model.parking import ParkedChunk

@@ -5,7 +5,7 @@ Input: what a hand-over has seen. Output: events and bytes of the last 24 hours,
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,8 @@ HOURS = 24
 #: An hour's figures are kept until they cannot be asked for any more, in seconds.
 _KEPT = (HOURS + 2) * _HOUR
 _BYTES = ":bytes"
+#: How often a router writes them, in seconds.
+_EVERY = 1.0
 
 
 @dataclass(slots=True)
@@ -30,6 +32,49 @@ class Volume:
 
     events: int = 0
     size: int = 0
+
+
+#: Of each type and tenant, in this order.
+Volumes = dict[tuple[str, str], Volume]
+
+
+class PendingVolumes:
+    """What one router has not written yet: it writes once a second, for each count is a command of Redis.
+
+    With a router that is killed, the counts of its last second are lost; no event is.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing; the first is due at once."""
+        self._clock = clock
+        self._counts: Volumes = {}
+        self._next = 0.0
+
+    def add(self, volumes: Volumes) -> None:
+        """Add what was handed over."""
+        for kind, volume in volumes.items():
+            found = self._counts.setdefault(kind, Volume())
+            found.events += volume.events
+            found.size += volume.size
+
+    def is_due(self) -> bool:
+        """Whether there is anything, and the last was written a second ago."""
+        return bool(self._counts) and self._clock() >= self._next
+
+    def due(self) -> Volumes:
+        """Return what is to be written now; nothing, most of the time."""
+        return self._counts if self.is_due() else {}
+
+    def written(self, volumes: Volumes) -> None:
+        """Forget these: they were written."""
+        if volumes:
+            self.take()
+
+    def take(self) -> Volumes:
+        """Return all, and forget it."""
+        found, self._counts = self._counts, {}
+        self._next = self._clock() + _EVERY
+        return found
 
 
 def count_volumes(

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterable, Iterator
 
 from worker.broker.chunks import salvage_chunk
+from worker.broker.framed_chunks import events_apart
 from worker.broker.frames import (
     MOST_EVENTS,
     MOST_FRAME_BYTES,
     InvalidFrame,
+    dated,
     frame_head,
     frame_remains,
     not_an_object,
@@ -80,7 +82,10 @@ def _of_lines(entry: IngressEntry, dead: list[DeadLetter]) -> Iterator[OfTenant]
 
 def _of_frame(entry: IngressEntry, dead: list[DeadLetter]) -> list[OfTenant]:
     """Return the events of a frame, without those that are no JSON. Raises InvalidFrame."""
-    tenant_id, events = read_frame(entry.event_bytes(), entry.published_ms)
+    if entry.packed is not None:
+        tenant_id, events = events_apart(entry.event_bytes(), entry.packed, entry.published_ms)
+    else:
+        tenant_id, events = read_frame(entry.event_bytes(), entry.published_ms)
     wrong = not_objects(events)
     for one in [events[place] for place in sorted(wrong)]:
         known = Salvaged(one.id, one.type, one.time_ms, tenant_id)
@@ -91,7 +96,7 @@ def _of_frame(entry: IngressEntry, dead: list[DeadLetter]) -> list[OfTenant]:
 
 
 def _dead(entry: IngressEntry, error: InvalidEvent) -> DeadLetter:
-    raw = entry.raw if entry.raw is not None else b" ".join(entry.fields)
+    raw = entry.packed or (entry.raw if entry.raw is not None else b" ".join(entry.fields))
     # Lines may be of several tenants: none is shown what is another's.
     known = salvage_event(raw) if entry.form == EVENT_FIELD else Salvaged()
     return _letter(raw, error, known, entry.published_ms)
@@ -99,10 +104,13 @@ def _dead(entry: IngressEntry, error: InvalidEvent) -> DeadLetter:
 
 def _dead_frame(entry: IngressEntry, error: InvalidFrame) -> Iterator[DeadLetter]:
     frame = entry.event_bytes()
-    if len(frame) > MOST_FRAME_BYTES:
+    if len(frame) + len(entry.packed or b"") > MOST_FRAME_BYTES:
         yield _dead(entry, error)
         return
-    found = salvage_chunk(frame_remains(frame, entry.published_ms), MOST_EVENTS)
+    remains = frame_remains(frame, entry.published_ms)
+    if entry.packed:
+        remains = dated(entry.packed, entry.published_ms)
+    found = salvage_chunk(remains, MOST_EVENTS)
     for one in found:
         # Its tenant is what its own bytes say, not what a damaged head does.
         known = salvage_event(one.raw)

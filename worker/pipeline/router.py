@@ -7,22 +7,23 @@ Any number of routers run side by side. What is not a valid event becomes a dead
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from worker.broker.backlog import Backlog
-from worker.broker.ingress import EVENT_FIELD, Ingress, IngressEntry, RoutingResult
+from worker.broker.ingress import Ingress, IngressEntry, RoutingResult
 from worker.broker.ingress_ahead import IngressAhead
 from worker.broker.snapshot import Snapshot, Subscription
+from worker.broker.volumes import PendingVolumes
 from worker.broker.waking import Wakes
 from worker.model.availability import Dependencies, run_forever
 from worker.model.errors import BrokerUnavailable
 from worker.model.orders import Issue
-from worker.pipeline.judging import judged_events
 from worker.pipeline.lookahead import RouteAhead
-from worker.pipeline.sorting import Sorting
-from worker.pipeline.traces import TracedEvents, trace_routing
+from worker.pipeline.routing import HEAVIEST, routing_results
+from worker.pipeline.traces import trace_routing
 
 if TYPE_CHECKING:
     from worker.tracing.spans import Tracing
@@ -35,9 +36,6 @@ READ_COUNT = 1000
 FEWEST = 20
 #: How long a read waits for the first event, in milliseconds; also how long a shutdown may take.
 READ_BLOCK_MS = 500
-#: Bytes that one read, and one transaction, should not exceed: Redis cuts off who sends a gigabyte, and
-#: answers no other client meanwhile.
-HEAVIEST = 16 << 20
 #: Seconds that one step should take while more waits: what is urgent must have its turn between two.
 LONGEST_STEP = 0.15
 #: The ingress is behind if what waits there will take longer than this, in seconds.
@@ -74,14 +72,22 @@ class Router:
         self._snapshot = snapshot
         self._issue = issue
         self._tracing = tracing
-        self._route = partial(routing_results, traced=tracing is not None, shares=ingress.shares)
+        self._route = partial(
+            routing_results,
+            traced=tracing is not None,
+            shares=ingress.shares,
+            with_events=ingress.with_events,
+        )
         self._ahead = RouteAhead(ahead, self._route, self._subscriptions, self._wake)
+        self._volumes = PendingVolumes()
         #: None until the first read.
         self._read_count: int | None = None
 
     def run(self, stopping: threading.Event, dependencies: Dependencies | None = None) -> None:
         """Route until stopped; outlive any absence of Redis."""
         run_forever(self.step, stopping, dependencies or Dependencies(log), log)
+        with suppress(BrokerUnavailable):
+            self._ingress.count(self._volumes.take())
 
     def step(self) -> int:
         """Route what waits, up to a thousand entries, and what must not wait behind the rest.
@@ -98,6 +104,8 @@ class Router:
             except BaseException:
                 self._ingress.read_again()
                 raise
+        elif self._volumes.is_due():
+            self._ingress.count(self._volumes.take())
         seconds = time.monotonic() - began
         size = sum(len(entry.raw or b"") for entry in received)
         self._read_count = _suited(asked, size, seconds)
@@ -128,9 +136,12 @@ class Router:
     def _hand_over(self, received: Sequence[IngressEntry], subscriptions: Mapping[str, Subscription]) -> None:
         for routing_result in self._route(received, subscriptions):
             wakes = self._backlog.wakes(routing_result.integration_ids())
+            own, routing_result.volumes = routing_result.volumes, self._volumes.due()
             if not self._ingress.hand_over(routing_result, wakes):
                 self._ingress.read_again()
                 return
+            self._volumes.written(routing_result.volumes)
+            self._volumes.add(own)
             self._issue_orders(wakes, routing_result, subscriptions)
 
     def _wake(self, routing_result: RoutingResult, subscriptions: Mapping[str, Subscription]) -> None:
@@ -156,56 +167,3 @@ def _suited(asked: int, size: int, seconds: float) -> int:
     if size < HEAVIEST // 4:
         return min(READ_COUNT, asked * 2)
     return asked
-
-
-def routing_results(
-    received: Sequence[IngressEntry],
-    subscriptions: Mapping[str, Subscription],
-    *,
-    traced: bool = False,
-    shares: Callable[[], bool] = lambda: False,
-) -> Iterator[RoutingResult]:
-    """Sort entries into results of which each is a transaction that Redis can swallow.
-
-    `shares` says whether what several integrations want is sent once.
-    """
-    routing_result = route_entries(received, subscriptions, TracedEvents() if traced else None)
-    if len(received) > 1 and _is_heavy(routing_result, shares):
-        middle = len(received) // 2
-        for part in (received[:middle], received[middle:]):
-            yield from routing_results(part, subscriptions, traced=traced, shares=shares)
-    else:
-        yield routing_result
-
-
-def _is_heavy(routing_result: RoutingResult, shares: Callable[[], bool]) -> bool:
-    is_heavy = routing_result.weight() > HEAVIEST
-    return is_heavy and not (shares() and routing_result.weight(share=True) <= HEAVIEST)
-
-
-def route_entries(
-    received: Sequence[IngressEntry],
-    subscriptions: Mapping[str, Subscription],
-    traces: TracedEvents | None = None,
-) -> RoutingResult:
-    """Sort entries into chunks by who wants them; pure, but that what is not valid is dead now.
-
-    `traces`, if given, gathers which of them are traced.
-    """
-    routing_result = RoutingResult(done=[entry.entry_id for entry in received])
-    sorting, dead = Sorting(subscriptions), routing_result.dead
-    for entry in received:
-        count, dead_before = 0, len(dead)
-        for tenant_id, events in judged_events(entry, dead):
-            count += len(events)
-            routing_result.unwanted += sorting.add_all(tenant_id, events)
-            if traces is not None:
-                traces.add(events, entry.fields)
-        if entry.form != EVENT_FIELD:
-            count += sum(len(letter.events) for letter in dead[dead_before:])
-            routing_result.joined += max(0, count - 1)
-    routing_result.routed_chunks = sorting.routed_chunks()
-    routing_result.volumes = sorting.volumes()
-    if traces is not None:
-        traces.write(routing_result)
-    return routing_result

@@ -1,85 +1,146 @@
 """Sorts events by who wants them; which integrations do depends on type and tenant alone. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from worker.broker.framed_chunks import FramedChunk
+from worker.broker.hand_over import FrameOfEntry
 from worker.broker.ingress import RoutedChunk
 from worker.broker.snapshot import Subscription
-from worker.broker.volumes import Volume
+from worker.broker.volumes import Volume, Volumes
 from worker.model.events import BULK_EVENT_TYPES, QueuedEvent
 
 
 @dataclass(frozen=True, slots=True)
-class _Audience:
+class Audience:
     """The integrations that want the same events in the same lane."""
 
     integration_ids: tuple[str, ...]
     urgent: bool
 
 
+class Audiences:
+    """Who wants events of which type and tenant, each found out once."""
+
+    def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
+        """Go by these."""
+        self._subscriptions = subscriptions
+        self._known: dict[tuple[str, str], Audience] = {}
+
+    def of(self, event_type: str, tenant_id: str) -> Audience:
+        """Return who wants these; it may be no one."""
+        kind = event_type, tenant_id
+        if kind not in self._known:
+            ids = tuple(one.id for one in self._subscriptions.values() if one.wants(*kind))
+            self._known[kind] = Audience(ids, event_type not in BULK_EVENT_TYPES)
+        return self._known[kind]
+
+    def limits(self, audience: Audience) -> tuple[int, int]:
+        """Return how many events, and bytes of them, each of these takes in one request."""
+        found = [self._subscriptions[one].destination for one in audience.integration_ids]
+        return min(one.batch_events for one in found), min(one.batch_bytes for one in found)
+
+    def of_frame(self, framed: FramedChunk) -> Audience | None:
+        """Return who wants all events of a frame, in one request; None if they must be sorted one by one."""
+        audiences = {self.of(kind.type, framed.tenant_id) for kind in framed.kinds}
+        if len(audiences) > 1:
+            return None
+        [audience] = audiences
+        if not audience.integration_ids:
+            return audience
+        most_events, most_bytes = self.limits(audience)
+        return audience if framed.events <= most_events and framed.size <= most_bytes else None
+
+
+@dataclass(slots=True)
+class _Bundle:
+    """What one audience gets, in its order: events in `open_`, and before these some, or a frame."""
+
+    open_: list[QueuedEvent] = field(default_factory=list)
+    before: list[list[QueuedEvent] | FrameOfEntry] = field(default_factory=list)
+
+    def add_frame(self, frame: FrameOfEntry) -> None:
+        if self.open_:
+            self.before.append(self.open_)
+            self.open_ = []
+        self.before.append(frame)
+
+
 class Sorting:
     """Gathers events by audience; which get an event depends on its type and tenant alone."""
 
-    def __init__(self, subscriptions: Mapping[str, Subscription]) -> None:
+    def __init__(self, audiences: Audiences) -> None:
         """Sort by these."""
-        self._subscriptions = subscriptions
-        self._by_kind: dict[tuple[str, str], tuple[list[QueuedEvent] | None, Volume]] = {}
-        self._by_audience: dict[_Audience, list[QueuedEvent]] = {}
+        self._audiences = audiences
+        self._by_kind: dict[tuple[str, str], tuple[_Bundle | None, Volume]] = {}
+        self._by_audience: dict[Audience, _Bundle] = {}
 
     def add_all(self, tenant_id: str, events: Sequence[QueuedEvent]) -> int:
         """Add events of one tenant, in their order; return how many no integration wants."""
         sizes: dict[str, list[int]] = {}
         for event in events:
             sizes.setdefault(event.type, []).append(len(event.raw))
-        bundles = {kind: self._counted((kind, tenant_id), found) for kind, found in sizes.items()}
+        bundles = {
+            kind: self._counted((kind, tenant_id), len(found), sum(found)) for kind, found in sizes.items()
+        }
         first = bundles[events[0].type]
         if all(bundle is first for bundle in bundles.values()):
             if first is None:
                 return len(events)
-            first.extend(events)
+            first.open_.extend(events)
             return 0
         for event in events:
             if (bundle := bundles[event.type]) is not None:
-                bundle.append(event)
+                bundle.open_.append(event)
         return sum(len(sizes[kind]) for kind, bundle in bundles.items() if bundle is None)
 
-    def _counted(self, kind: tuple[str, str], sizes: Sequence[int]) -> list[QueuedEvent] | None:
+    def add_frame(self, frame: FrameOfEntry) -> int:
+        """Add a frame that has one audience (`Audiences.of_frame`); return how many events no one wants."""
+        framed, bundle = frame.framed, None
+        for kind in framed.kinds:
+            bundle = self._counted((kind.type, framed.tenant_id), kind.events, kind.size)
+        if bundle is None:
+            return framed.events
+        bundle.add_frame(frame)
+        return 0
+
+    def _counted(self, kind: tuple[str, str], events: int, size: int) -> _Bundle | None:
         """Count events of this type and tenant; return where they go, None if no integration wants them."""
         if kind not in self._by_kind:
             self._by_kind[kind] = self._bundle(*kind), Volume()
         bundle, volume = self._by_kind[kind]
-        volume.events += len(sizes)
-        volume.size += sum(sizes)
+        volume.events += events
+        volume.size += size
         return bundle
 
-    def volumes(self) -> dict[tuple[str, str], Volume]:
+    def volumes(self) -> Volumes:
         """Return how much came of each type and tenant."""
         return {kind: volume for kind, (_, volume) in self._by_kind.items()}
 
     def routed_chunks(self) -> list[RoutedChunk]:
         """Cut what was gathered into chunks of which every one fits into a single request."""
         return [
-            RoutedChunk(audience.integration_ids, audience.urgent, chunk)
-            for audience, events in self._by_audience.items()
-            for chunk in self._chunks(audience, events)
+            chunk
+            for audience, bundle in self._by_audience.items()
+            for part in (*bundle.before, bundle.open_)
+            for chunk in self._chunks(audience, part)
         ]
 
-    def _bundle(self, event_type: str, tenant_id: str) -> list[QueuedEvent] | None:
-        ids = tuple(one.id for one in self._subscriptions.values() if one.wants(event_type, tenant_id))
-        if not ids:
-            return None
-        return self._by_audience.setdefault(_Audience(ids, event_type not in BULK_EVENT_TYPES), [])
+    def _bundle(self, event_type: str, tenant_id: str) -> _Bundle | None:
+        audience = self._audiences.of(event_type, tenant_id)
+        return self._by_audience.setdefault(audience, _Bundle()) if audience.integration_ids else None
 
-    def _chunks(self, audience: _Audience, events: list[QueuedEvent]) -> Iterator[list[QueuedEvent]]:
-        limits = [self._subscriptions[one].destination for one in audience.integration_ids]
-        most_events = min(one.batch_events for one in limits)
-        most_bytes = min(one.batch_bytes for one in limits)
+    def _chunks(self, audience: Audience, part: list[QueuedEvent] | FrameOfEntry) -> Iterator[RoutedChunk]:
+        if isinstance(part, FrameOfEntry):
+            yield RoutedChunk(audience.integration_ids, audience.urgent, [], frame=part)
+            return
+        most_events, most_bytes = self._audiences.limits(audience)
         start = 0
-        while start < len(events):
-            chunk = events[start : start + most_events]
+        while start < len(part):
+            chunk = part[start : start + most_events]
             if sum([len(event.raw) for event in chunk]) > most_bytes:
                 chunk = _leading(chunk, most_bytes)
-            yield chunk
+            yield RoutedChunk(audience.integration_ids, audience.urgent, chunk)
             start += len(chunk)
 
 
