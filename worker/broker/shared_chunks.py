@@ -238,7 +238,8 @@ class ChunkSweep:
             after, *there = pipeline.execute()
             for one, now, is_there in zip(some, after, there, strict=True):
                 low, high = _count(now), look.before.get(one, 0)
-                if one in look.unrouted:
+                # It waits for a router, or was handed over during this look: the next one sees its count.
+                if one in look.unrouted or (low > 0 and one not in look.before):
                     continue
                 is_left = is_there if not low else not is_there
                 if low < 0 or is_left or not low <= look.seen[one] <= high:
