@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.oracle import arguments, run
 from tests.chaos.sabotage import SABOTAGES, SHARED
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 #: How what the account says of each begins: events that are nowhere, that nobody looks for where they wait,
 #: that were settled without a trace, or that cannot be read although nothing was damaged.
@@ -24,16 +24,19 @@ CONSEQUENCES = {
     "count_lost": UNREADABLE,
     "payload_deleted": UNREADABLE,
 }
+#: A gap is short: on a busy machine, all the kills of a run can miss it.
+SEEDS = range(5, 9)
 #: Those that keep what they should delete: a sweep finds it.
 LEFT = ("count_doubled", "payload_left")
 
 
 @pytest.mark.parametrize("sabotage", [one for one in SABOTAGES if one not in SHARED])
 def test_each_break_is_noticed(sabotage: str) -> None:
-    """By events that are missing, at some destination at least."""
-    found = _run(sabotage, "--seconds", "10", "--pause", "0.8", "--settle", "12")
+    """By events that are missing, at some destination at least, once a kill has hit the gap."""
+    words = ("--seconds", "10", "--pause", "0.8", "--settle", "12")
+    runs = (_faults(_run(sabotage, *words, "--seed", str(seed))) for seed in SEEDS)
 
-    assert any(fault.startswith(CONSEQUENCES[sabotage]) for fault in _faults(found)), _faults(found)
+    assert any(fault.startswith(CONSEQUENCES[sabotage]) for faults in runs for fault in faults)
 
 
 @pytest.mark.parametrize("sabotage", SHARED)
@@ -43,7 +46,7 @@ def test_each_wrong_count_of_what_is_shared_is_noticed(sabotage: str) -> None:
     One destination takes nothing at first, so that what the others have settled still waits for it.
     """
     three = ("hec_well", "cef_well", "hec_hole")
-    found = _run(sabotage, "--seconds", "1.5", "--pause", "60", "--destinations", *three)
+    found = _run(sabotage, "--seed", "5", "--seconds", "1.5", "--pause", "60", "--destinations", *three)
 
     if sabotage in LEFT:
         assert found["wrong_counts"]["removed"] > 0
@@ -54,7 +57,7 @@ def test_each_wrong_count_of_what_is_shared_is_noticed(sabotage: str) -> None:
 
 
 def _run(sabotage: str, *words: str) -> dict[str, Any]:
-    return run(arguments(["--seed", "5", "--rate", "150", "--sabotage", sabotage, *words]))
+    return run(arguments(["--rate", "150", "--sabotage", sabotage, *words]))
 
 
 def _faults(found: dict[str, Any]) -> set[str]:
