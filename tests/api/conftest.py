@@ -76,7 +76,7 @@ def running(fleet: Fleet, **changes: Any) -> Iterator[Api]:
         for tenant in (OURS, THEIRS)
         for role in Role
     }
-    with closing(bind_socket(config)) as listener, httpx.Client(trust_env=False, timeout=30) as http:
+    with closing(bind_socket(config)) as listener, httpx.Client(trust_env=False, timeout=90) as http:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -17,7 +17,7 @@ from tests.fleet import Fleet, wait_until
 from tests.ledger.power_switch import PowerSwitch
 from worker.broker import keys
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 EVENT = {"id": "evt_1", "type": "policy.deny", "timestamp": "2026-11-22T10:11:12.345Z"}
 PATHS = ("/readyz", "/healthz", "/openapi.json", "/sign-in", "/settings/integrations", "/nothing", "/")
@@ -105,7 +105,7 @@ def test_no_answer_says_where_anything_is(own: Fleet, power: PowerSwitch) -> Non
 
 def asked(url: str, key: Any) -> list[httpx.Response]:
     """Ask at every door, with a key and without one."""
-    with httpx.Client(trust_env=False, timeout=60) as http:
+    with httpx.Client(trust_env=False, timeout=180) as http:
         answers = [http.get(url + path) for path in (*PATHS, "/metrics")]
         answers.append(http.post(f"{url}/sign-in", data={"key": key["api_key"]}))
         with_key = {"Authorization": f"Bearer {key['api_key']}"}

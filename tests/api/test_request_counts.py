@@ -26,7 +26,7 @@ def site(bare_fleet: Fleet) -> Iterator[Site]:
 
 def scrape(site: Site) -> tuple[str, Counts]:
     """Return the text of a scrape, and the requests that were counted; /metrics left out."""
-    text = httpx.get(f"{site.url}/metrics", trust_env=False, timeout=30).text
+    text = httpx.get(f"{site.url}/metrics", trust_env=False, timeout=90).text
     found = {(one[2], one[1], one[3]): float(one[4]) for one in _SAMPLE.finditer(text)}
     return text, {answer: count for answer, count in found.items() if answer[0] != "/metrics"}
 
@@ -45,7 +45,7 @@ def test_a_client_makes_no_series_by_its_paths(site: Site) -> None:
     """Ids, unknown paths and methods share one series each, of the API and of the pages."""
     _, known = scrape(site)
     headers = {"Authorization": f"Bearer {site.keys[OURS, Role.ADMIN]}"}
-    with httpx.Client(base_url=site.url, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=site.url, trust_env=False, timeout=90) as client:
         for one in ("x1", "x2", 'a"b'):
             client.get(f"/api/v1/integrations/siem/{one}", headers=headers)
             client.get(f"{HOME}/{one}/edit")
@@ -71,7 +71,7 @@ def test_a_client_makes_no_series_by_its_paths(site: Site) -> None:
 def test_what_is_refused_before_its_route_is_counted_by_it(site: Site) -> None:
     """As a body that is too long to be read; how long it took counts as well."""
     address = urlsplit(site.url)
-    with socket.create_connection((address.hostname, address.port), timeout=30) as client:
+    with socket.create_connection((address.hostname, address.port), timeout=90) as client:
         client.sendall(b"POST /api/v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n")
         status = client.recv(100).split()[1].decode()
     refused = ("/api/v1/events", "POST", status)

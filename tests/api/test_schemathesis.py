@@ -78,7 +78,7 @@ def _ask(case: schemathesis.Case[Any], api: Api) -> None:
             headers={"Authorization": f"Bearer {api.keys[OURS, ADMIN]}"},
             # Of a fleet of which nothing runs, 503 is the right thing to say here.
             checks=CHECKS[1:] if case.path == "/readyz" else CHECKS,
-            timeout=30,
+            timeout=90,
         )
 
 

@@ -76,7 +76,7 @@ def test_a_redis_that_hangs_holds_up_nobody_who_needs_none(
             waiting = [pool.submit(ask, site, "GET", path, tenant=OURS, timeout=90) for _ in range(CLICKS)]
             wait_until(lambda: WORK.running >= WORK.share, "requests wait for Redis")
             listed = ask(site, "GET", "/api/v1/integrations/siem", tenant=THEIRS)
-            with httpx.Client(trust_env=False, timeout=30) as http:
+            with httpx.Client(trust_env=False, timeout=90) as http:
                 ready = http.get(f"{site.url}/readyz")
         finally:
             site.fleet.server.resume()

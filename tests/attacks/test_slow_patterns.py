@@ -113,7 +113,7 @@ def _texts(source: str) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_no_pattern_takes_long(subtests: pytest.Subtests) -> None:
     """Neither one for what others send, nor any other: one that is safe is as easily written."""
     places = {(pattern, methods): place for place, pattern, methods in _patterns()}

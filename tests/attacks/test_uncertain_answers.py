@@ -66,7 +66,7 @@ def test_no_event_is_carried_by_more_than_four_requests(tmp_path: Path) -> None:
         ids = fleet.publish_at_once([denial(f"e{number}") for number in range(EVENTS)])
 
         for name, receiver in receivers.items():
-            rows = fleet.settled(EVENTS, f"int_{name}", seconds=90)
+            rows = fleet.settled(EVENTS, f"int_{name}")
             assert {row.status for row in rows} == {Status.DEAD}, name
             copies = Counter(one for request in receiver.posts for one in request.ids)
             assert copies.keys() == set(ids), name

@@ -26,7 +26,7 @@ def test_a_right_key_is_not_refused_for_wrong_ones(fleet: Fleet, *, is_proxied: 
     trusted = fleet.settings.allowed_networks if is_proxied else ()
     with (
         running(fleet, api_trusted_proxies=trusted) as site,
-        httpx.Client(base_url=site.url, trust_env=False, timeout=30) as http,
+        httpx.Client(base_url=site.url, trust_env=False, timeout=90) as http,
     ):
         http.headers["X-Forwarded-For"] = "198.51.100.7"
         before = _knock(http, site, OURS)

@@ -47,7 +47,7 @@ def _timed(sink: Running, environment: dict[str, str], events: int, *, beforehan
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as worker:
         try:
-            wait_until(lambda: sink.counts()["events"] > before, "the first event arrives", 60)
+            wait_until(lambda: sink.counts()["events"] > before, "the first event arrives")
             first, started = sink.counts()["events"], time.monotonic()
             if not beforehand:
                 _publish(environment, events)

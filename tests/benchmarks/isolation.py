@@ -168,7 +168,7 @@ def _publishing(fleet: Fleet, tenant: str, rate: int, is_busy: Callable[[], bool
     thread.start()
     try:
         # The worst moment is when all of them have begun to wait.
-        wait_until(is_busy, "every neighbour holds a slot", 60)
+        wait_until(is_busy, "every neighbour holds a slot")
         yield
     finally:
         over.set()
@@ -195,7 +195,7 @@ def _trickle(fleet: Fleet, rate: int, seconds: int) -> dict[str, int]:
         if ahead > 0:
             time.sleep(ahead)  # keeps the rate: this is the load, not a wait for something
         fleet.publisher.publish(line)
-    wait_until(lambda: _recorded(fleet) >= before + rate * seconds, "the trickle has arrived", 60)
+    wait_until(lambda: _recorded(fleet) >= before + rate * seconds, "the trickle has arrived")
     with fleet.engine.connect() as connection:
         rows = connection.execute(
             text(

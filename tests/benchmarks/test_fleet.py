@@ -11,7 +11,7 @@ from tests.benchmarks.fleet import OURS, main
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(700)
 def test_a_case_beside_another_commit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both deliver everything, and the table has their ratio; HEAD itself is that other commit here."""
     file = tmp_path / "figures.json"

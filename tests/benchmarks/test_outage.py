@@ -4,7 +4,7 @@ import pytest
 
 from tests.benchmarks.outage import arguments, measure
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 
 @pytest.mark.parametrize("kind", ["reset", "busy"])

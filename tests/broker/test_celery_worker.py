@@ -19,7 +19,7 @@ def ended(command: list[str], folder: Path, **settings: str) -> "subprocess.Comp
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SIEM_")}
     environment |= {"SIEM_DATA_DIR": str(folder), **settings}
     return subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=110, check=False
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -66,7 +66,7 @@ def test_options_without_a_meaning_are_refused_with_what_to_use_instead(tmp_path
         env={**os.environ, "SIEM_REDIS_URL": NOWHERE, "SIEM_DATA_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

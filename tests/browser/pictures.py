@@ -67,7 +67,7 @@ def _demo(directory: Path) -> Iterator[str]:
             yield _until_last(lines)
     finally:
         demo.send_signal(signal.SIGINT)
-        demo.wait(60)
+        demo.wait(120)
 
 
 def _until_last(lines: io.TextIOWrapper) -> str:

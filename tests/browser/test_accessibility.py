@@ -13,7 +13,7 @@ from tests.receivers import webhook
 from tests.receivers.webhook import WebhookReceiver
 from tests.system.conftest import denial
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text()
 _RUN = "const done = arguments[arguments.length - 1]; axe.run().then(found => done(found.violations))"

@@ -16,7 +16,7 @@ from tests.receivers.syslog import SyslogReceiver
 from tests.receivers.webhook import WebhookReceiver
 from tests.system.conftest import denial
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOKEN = "11111111-2222-3333-4444-5555555555f3"
 

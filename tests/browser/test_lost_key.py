@@ -11,7 +11,7 @@ from worker.integrations.integration import Integration
 from worker.ledger.integrations import IntegrationStore
 from worker.vault.vault import Vault, new_key, open_vault
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOKEN = "11111111-2222-3333-4444-5555555555f3"
 

@@ -10,7 +10,7 @@ from tests.chaos.oracle import arguments, run
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_nothing_is_lost_whatever_is_killed() -> None:
     """Every acknowledged event is received or a dead letter, at every destination, and the ledger agrees."""
     found = run(_given(seconds=15.0, pause=1.5))
@@ -24,7 +24,7 @@ def test_nothing_is_lost_whatever_is_killed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_database_that_refuses_every_write_costs_nothing() -> None:
     """What cannot be recorded waits: no entry is blamed for what every other one meets as well."""
     found = run(_given(seconds=12.0, pause=1.0, deed=["refuse-writes"]))
@@ -35,7 +35,7 @@ def test_a_database_that_refuses_every_write_costs_nothing() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_damage_in_redis_is_told_event_by_event() -> None:
     """What cannot be read of a backlog is a dead letter for each event; everything else arrives."""
     found = run(_given(seconds=12.0, pause=1.0, deed=["damage-backlog"]))
@@ -46,7 +46,7 @@ def test_damage_in_redis_is_told_event_by_event() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_an_emptied_redis_is_reported_and_never_with_too_much() -> None:
     """Each time, and no more deliveries at an integration than the account misses there."""
     found = run(_given(seconds=15.0, pause=3.0, settle=20.0, deed=["pause", "empty-redis"]))

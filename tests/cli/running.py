@@ -21,7 +21,7 @@ from worker.settings import settings
 from worker.views.integrations import COMMON, READ_ONLY
 
 SIEM = str(Path(sys.executable).parent / "siem")
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 #: Gives a program a terminal of its own, between whose ends it copies; a fork here would copy our threads.
 _TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"

@@ -12,7 +12,7 @@ from worker.cli import siem
 from worker.settings import Settings
 
 #: Thousands of command lines.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 #: With valid input these run until they are ended, so they are given none.
 _ENDLESS = frozenset({("up",), ("route",), ("record",), ("api",), ("flower",)})

@@ -192,7 +192,7 @@ def test_a_limit_ends_the_reading(desk: Fleet) -> None:
         shown = process.stdout.read()
 
         assert shown.count(b'"event":') == 2
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
 
 
 def test_an_event_cannot_reach_the_terminal(desk: Fleet, tmp_path: Path) -> None:

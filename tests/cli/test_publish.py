@@ -117,7 +117,7 @@ def test_a_slow_pipe_is_published_as_it_comes_and_can_be_interrupted(empty: Flee
         # What comes behind an event is refused once that one is counted.
         assert process.stderr.readline().startswith(b"line 2: ")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=90)
 
         assert process.returncode == 130
         assert (out, err.strip()) == (b"", b"Interrupted; until then: Published 1 event, refused 1.")

@@ -81,12 +81,12 @@ def test_it_ends_with_pages_to_look_at(tmp_path: Path) -> None:
             site = str(re.search(r"Pages: +(http://127\.0\.0\.1:\d+)\n", reported)[1])  # type: ignore[index]  # None fails
             key = {"Authorization": f"Bearer {re.search('siem_[0-9a-f]+_[0-9a-f]+', reported)[0]}"}  # type: ignore[index]  # None fails
             integrations = f"{site}/api/v1/integrations/siem"
-            listed = requests.get(integrations, headers=key, timeout=30)
-            refused = requests.post(integrations, headers=key, json={}, timeout=30)
+            listed = requests.get(integrations, headers=key, timeout=90)
+            refused = requests.post(integrations, headers=key, json={}, timeout=90)
             left = (tmp_path / "demo" / "api.url").read_text()
         finally:
             demo.send_signal(signal.SIGINT)
-        demo.wait(60)
+        demo.wait(120)
 
     assert (listed.status_code, refused.status_code) == (200, 403)
     assert {one["name"] for one in listed.json()["items"]} == {

@@ -119,7 +119,7 @@ def use_api(fleet: Fleet) -> set[str]:
     key = made.json["api_key"]
     found = wait_until(lambda: re.search(r"listening at (\S+)", fleet.log("api")), "the API listens")
     headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "once"}
-    with httpx.Client(base_url=found[1], headers=headers, timeout=30, trust_env=False) as http:
+    with httpx.Client(base_url=found[1], headers=headers, timeout=90, trust_env=False) as http:
         document = {"type": "webhook", "url": "https://hook.example.com/in"}
         created = http.post("/api/v1/integrations/siem", json=document)
         answers = [

@@ -39,7 +39,7 @@ def program(name: str) -> Path:
 def checked(name: str, *arguments: str | Path) -> str:
     """Run a program that checks files; return what it prints. Fails with that if it is not content."""
     command = [program(name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

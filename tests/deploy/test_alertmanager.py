@@ -73,7 +73,7 @@ def test_a_cause_hides_what_follows_from_it(address: str) -> None:
         given += [{**cause, **fleet}, *({"alertname": name, **fleet} for name in hidden)]
         given += [{"alertname": name, **fleet, "fleet": f"healthy-{number}"} for name in hidden]
     assert {one["alertname"] for one in given} <= {alert.name for alert in alerts()}
-    answer = requests.post(f"{address}/api/v2/alerts", json=[{"labels": one} for one in given], timeout=30)
+    answer = requests.post(f"{address}/api/v2/alerts", json=[{"labels": one} for one in given], timeout=90)
     assert answer.ok, answer.text
 
     wanted = {(name, f"fleet-{number}") for number, (_, hidden, _) in enumerate(HIDDEN) for name in hidden}
@@ -83,13 +83,13 @@ def test_a_cause_hides_what_follows_from_it(address: str) -> None:
 
 def _answers(address: str) -> bool:
     try:
-        return requests.get(f"{address}/-/ready", timeout=30).ok
+        return requests.get(f"{address}/-/ready", timeout=90).ok
     except requests.ConnectionError:
         return False
 
 
 def _alerts(address: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = requests.get(f"{address}/api/v2/alerts", timeout=30).json()
+    found: list[dict[str, Any]] = requests.get(f"{address}/api/v2/alerts", timeout=90).json()
     return found
 
 

@@ -17,7 +17,7 @@ from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.ledger.redis_marks import MarkStore
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 DATABASE = "siem"
 

@@ -60,7 +60,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_secrets(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the script."""
     return subprocess.run(
-        [DEPLOY / "compose-secrets", *arguments], capture_output=True, text=True, check=True, timeout=60
+        [DEPLOY / "compose-secrets", *arguments], capture_output=True, text=True, check=True, timeout=180
     )
 
 
@@ -77,7 +77,7 @@ def test_docker_compose_takes_it(secrets: Path) -> None:
         "json",
     ]
     done = subprocess.run(
-        command, env={"SIEM_SECRETS": str(secrets)}, capture_output=True, text=True, check=False, timeout=60
+        command, env={"SIEM_SECRETS": str(secrets)}, capture_output=True, text=True, check=False, timeout=180
     )
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr.lower()
@@ -230,7 +230,7 @@ def test_the_check_of_flower_passes_when_it_answers(tmp_path: Path, server: Runn
     asking = [sys.executable, *(one.replace(given["SIEM_FLOWER_PORT"], port) for one in check)]
 
     def passes() -> bool:
-        return subprocess.run(asking, capture_output=True, check=False, timeout=60).returncode == 0
+        return subprocess.run(asking, capture_output=True, check=False, timeout=180).returncode == 0
 
     process = subprocess.Popen(
         [Path(sys.executable).with_name("siem"), "flower"],
@@ -242,7 +242,7 @@ def test_the_check_of_flower_passes_when_it_answers(tmp_path: Path, server: Runn
         wait_until(passes, "the check passes")
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
     assert not passes(), "nothing answers any more"
     assert (kind, program) == ("CMD", "python")
 

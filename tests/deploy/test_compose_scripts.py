@@ -25,7 +25,7 @@ def run(script: str, places: dict[str, Path], **environment: str) -> "subprocess
         env=own,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -19,7 +19,7 @@ from worker.vault.vault import new_key
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(700),
     pytest.mark.skipif(not HELM.exists(), reason="helm is not here: .ci/helm brings it"),
 ]
 
@@ -62,7 +62,7 @@ def running(pod: Document, folder: Path, secrets: Mapping[str, str]) -> Iterator
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            assert process.wait(60) == 0
+            assert process.wait(120) == 0
     assert not (folder / "absent").exists()
 
 
@@ -98,7 +98,7 @@ def test_every_process_is_ready_with_what_its_pod_has(tmp_path: Path, postgres_u
         }
         for name, address in addresses.items():
             path = "/healthcheck" if name == "siem-flower" else "/readyz"
-            wait_until(partial(is_answered, address, path), f"{name} is ready", 90)
+            wait_until(partial(is_answered, address, path), f"{name} is ready")
         env = environment(checks, tmp_path / "siem-test", secrets)
         checked = subprocess.run(
             command(checks), env=env, cwd="/", check=False, capture_output=True, text=True

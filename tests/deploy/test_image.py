@@ -34,7 +34,7 @@ from tests.receivers.webhook import WebhookReceiver
 from tests.system.conftest import denial
 from worker.broker import keys
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 TOP = Path(__file__).parents[2]
 ROLES = tuple(lines())

@@ -108,7 +108,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_an_upgrade_and_the_way_back(checkout: Checkout) -> None:
     """The link names a whole release at every moment; the one before stays, and one that still runs."""
     checkout.release("1.0", CODE + "    input()\n")
@@ -145,7 +145,7 @@ def test_an_upgrade_and_the_way_back(checkout: Checkout) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_what_cannot_be_installed_changes_nothing(checkout: Checkout) -> None:
     """Neither a release that does not start nor a package with other bytes is ever in use."""
     checkout.release("1.1", '__version__ = "{version}"\nraise SystemExit("broken")\n')
@@ -277,7 +277,7 @@ def test_a_prefix_that_cannot_be_used_is_named(checkout: Checkout, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_real_release_is_whole(tmp_path: Path) -> None:
     """From a copy without git, as an image is built: it stands alone, and every module is compiled."""
     top, prefix = tmp_path / "checkout", tmp_path / "opt"

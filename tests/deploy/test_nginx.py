@@ -54,7 +54,7 @@ class Proxy:
             transport=transport,
             base_url=f"https://127.0.0.1:{self.port}",
             headers={"Host": NAME, "Authorization": f"Bearer {self.key}", **headers},
-            timeout=60,
+            timeout=180,
         )
 
     def ask(self, method: str, path: str, source: str = OUTSIDE, **more: Any) -> httpx.Response:

@@ -25,7 +25,7 @@ from worker.ledger.pruning import PrunableKind, prune_rows
 from worker.ledger.recording import record_entries
 from worker.model.deliveries import EventTrace, Outcome, Status
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 FILES = Path(__file__).parents[2] / "deploy" / "postgres"
 PASSWORDS = {"siem_owner": "password-of-the-owner", "siem": "password-of-the-fleet"}

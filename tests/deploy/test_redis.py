@@ -122,7 +122,7 @@ def test_a_password_that_was_not_filled_in_keeps_it_from_starting(server: str, t
     text = CONFIGURATION.read_text().replace("/var/lib/redis", str(tmp_path))
     (tmp_path / "redis.conf").write_text(text.replace("/etc/redis/users.acl", str(tmp_path / "users.acl")))
     command = [str(SERVERS[server]), str(tmp_path / "redis.conf"), "--port", str(free_port())]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
     assert done.returncode == 1
     assert "password hash" in done.stdout + done.stderr

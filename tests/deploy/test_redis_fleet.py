@@ -21,7 +21,7 @@ from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.broker import keys
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 
 @pytest.fixture(params=SERVERS)
@@ -100,13 +100,13 @@ def _flower(fleet: Fleet, production: ProductionRedis) -> Iterator[httpx.Client]
         process = subprocess.Popen(command, env=environment, cwd=fleet.directory, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
-        with httpx.Client(base_url=url, auth=("me", "secret"), timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=url, auth=("me", "secret"), timeout=90, trust_env=False) as client:
             wait_until(lambda: _answers(client, "/healthcheck"), "Flower answers")
             wait_until(lambda: _queues_seen(client), "Flower has asked the worker for all")
             yield client
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 def _answers(client: httpx.Client, path: str) -> bool:

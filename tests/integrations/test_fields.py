@@ -58,7 +58,7 @@ def run_with_fourth_type(key: str, commands: list[tuple[str, ...]], form: list[t
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -10,7 +10,7 @@ from worker.ledger.deliveries import tallies
 from worker.ledger.results import DeliveryCounts
 
 #: How long to wait for a fleet, in seconds: several leases, so that what was lost has time to be sent again.
-WAIT = 80.0
+WAIT = 240.0
 
 
 def patient_fleet(directory: Path) -> Fleet:

@@ -28,7 +28,7 @@ from tests.receivers.hec import HecReceiver
 from tests.receivers.webhook import WebhookReceiver
 from worker.model.events import EventType
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 A, B = "127.0.0.1", "127.0.0.2"
 WAYS = (Way("tcp", "tcp", "rfc5424", 0, "newline"), Way("tls", "tls", "rfc5424", 1))

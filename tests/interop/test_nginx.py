@@ -24,7 +24,7 @@ from worker.model.deliveries import Status
 from worker.model.events import EventType
 from worker.model.failures import FailureCode
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 EVENTS = 10_000
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -31,7 +31,7 @@ from tests.interop.traffic import traffic
 from worker.ledger.results import DeliveryCounts
 from worker.model.events import EventType
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 EVENTS = 10_000
 

@@ -116,7 +116,7 @@ def test_who_is_killed_leaves_neither(engine: Engine, url: str, where: str) -> N
     key = new_key()
     store = IntegrationStore(engine, Vault([key]))
     store.create(webhook())
-    done = subprocess.run([sys.executable, "-c", _KILLED, url, key, where], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", _KILLED, url, key, where], check=False, timeout=180)
 
     assert done.returncode == -9
     assert store.get("int_a").paused is False

@@ -132,7 +132,7 @@ def _killed(url: str, work: Callable[[Engine], object], prepare: Callable[[Engin
 
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
-    process.join(60)
+    process.join(180)
     assert process.exitcode == -signal.SIGKILL
 
 
@@ -241,7 +241,7 @@ def test_recorders_that_are_killed_over_and_over_lose_nothing(
         process.join(rng.uniform(0, 0.01))
         kills += process.is_alive()
         process.kill()
-        process.join(60)
+        process.join(180)
     rows = find_deliveries(engine, limit=10_000)
     with reading(engine) as connection:
         sealed = [one.period for one in indexes(connection) if one.bits is not None]

@@ -56,7 +56,7 @@ class Visitor:
 
     def __init__(self, url: str) -> None:
         """Begin without a cookie."""
-        self.http = httpx.Client(base_url=url, trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=url, trust_env=False, timeout=90)
 
     def get(self, path: str, status: int = 200, **more: Any) -> Page:
         """Load a page."""

@@ -24,7 +24,7 @@ from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
 from worker.samples import sample_lines
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 README = TOP / "README.md"
 QUICK_START, FIRST, OTHERS, XADD, LINES, POST = blocks(README, "sh")
@@ -137,7 +137,7 @@ def _up(home: Path) -> Iterator[str]:
         yield (home / ".siem" / "api.url").read_text().strip()
     finally:
         stack.send_signal(signal.SIGINT)
-        stack.wait(60)
+        stack.wait(120)
 
 
 def _bash(home: Path, script: str, replaced: dict[str, str]) -> str:
@@ -151,7 +151,7 @@ def _bash(home: Path, script: str, replaced: dict[str, str]) -> str:
         env=_environment(home),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, f"{script}\n{done.stdout.decode()}\n{done.stderr.decode()}"

@@ -50,7 +50,7 @@ def _pytest(directory: Path, setting: str) -> str:
         env=os.environ | {"SIEM_TESTS_SKIP_NOTHING": setting},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     return done.stdout + done.stderr

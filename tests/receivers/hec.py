@@ -22,7 +22,7 @@ from tests.ports import free_port
 from tests.receivers.scripts import Action, Request, Script, Wire, event_ids, ok
 from worker.demo.splunk import ACK_PATH, EVENT_PATHS, read_envelopes
 
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 #: Between two pieces of a body that is read slowly, in seconds.
 _PAUSE = 0.02
 

@@ -18,7 +18,7 @@ from tests.ports import free_port
 from tests.receivers.syslog_behaviours import TICK, Behaviour, Over, Visit, checked, reads
 from worker.demo.syslog_receiver import Bounds, NotSyslog, counted_frame, newline_frame
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 _BOUNDS: dict[str, Bounds] = {"newline": newline_frame, "octet_counted": counted_frame}
 
 

@@ -18,7 +18,7 @@ from tests.receivers.scripts import event_ids
 from worker.cells import CellPublisher
 from worker.vault.vault import new_key
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 MOVING, STAYING = "moving", "staying"
 

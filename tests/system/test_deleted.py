@@ -23,7 +23,7 @@ from worker.ledger.replays import create_replay, get_replay
 from worker.model.deliveries import Cause, Status
 from worker.model.replays import DeadLetterFilter, ReplayState
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 #: More than a backlog may hold.
 EVENTS = 1300
@@ -63,7 +63,7 @@ def connections(port: int) -> int:
 
 def wait_until_gone(fleet: Fleet, integration_id: str) -> None:
     """Wait until nothing in Redis names it."""
-    wait_until(lambda: not naming(fleet, integration_id), f"{integration_id} is gone", 60)
+    wait_until(lambda: not naming(fleet, integration_id), f"{integration_id} is gone")
 
 
 def wait_until_closed(port: int, seconds: float) -> None:
@@ -73,7 +73,7 @@ def wait_until_closed(port: int, seconds: float) -> None:
 
 def wait_until_dead(fleet: Fleet, integration_id: str, count: int) -> None:
     """Wait until the ledger has so many dead letters of it."""
-    wait_until(lambda: len(fleet.dead(integration_id)) == count, f"{integration_id} is accounted for", 60)
+    wait_until(lambda: len(fleet.dead(integration_id)) == count, f"{integration_id} is accounted for")
 
 
 def test_whatever_it_was_doing_it_is_gone(own: Fleet) -> None:

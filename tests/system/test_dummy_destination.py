@@ -21,7 +21,7 @@ from tests.system.conftest import denial
 from worker.ledger.api_keys import ApiKeyStore
 from worker.model.api_keys import Role
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOP = Path(__file__).parents[2]
 #: Runs a program behind the import of the file that adds the type.
@@ -73,7 +73,7 @@ class DummyFleet(Fleet):
         """Run the program `siem`."""
         command = [sys.executable, "-c", _BEHIND_DUMMY, commands()["router"][0], *arguments]
         return subprocess.run(
-            command, env=self.environment, input=stdin, capture_output=True, timeout=60, check=False
+            command, env=self.environment, input=stdin, capture_output=True, timeout=180, check=False
         )
 
 
@@ -136,7 +136,7 @@ def test_the_api_knows_it(dummies: DummyFleet, receiver: Receiver, url: str) -> 
     """Schema and example stand in its description; it shows no password, tests, delivers and replays."""
     key = ApiKeyStore(dummies.engine).create("api", Role.ADMIN, "a test").text
     with httpx.Client(
-        base_url=url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=30
+        base_url=url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=90
     ) as http:
         described = http.get("/openapi.json").json()
         given = {"type": "lines", "name": "by-api", "url": receiver.url, "password": "by-api"}

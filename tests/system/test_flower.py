@@ -121,7 +121,7 @@ def flower_beside(fleet: Fleet) -> Iterator[Flower]:
         yield flower
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
 
 
 def _sees_tasks(fleet: Fleet, flower: Flower) -> bool:

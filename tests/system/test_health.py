@@ -15,7 +15,7 @@ from tests.receivers.webhook import WebhookReceiver
 from tests.system.conftest import denial
 from worker.broker import keys
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_probes_carry_one_event_each(customer: Customer, answers: scripts.Script
         customer.integrate(splunk.url)
         ids = customer.publish(customer.events(60))
         customer.held()
-        wait_until(lambda: len(splunk.posts) >= 5, "it is tried again", 60)
+        wait_until(lambda: len(splunk.posts) >= 5, "it is tried again")
         well.set()
         rows = customer.settled(60)
 

@@ -10,7 +10,7 @@ from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.vault.vault import new_key
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def _restart_with(fleet: Fleet, *keys: str) -> None:

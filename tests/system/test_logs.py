@@ -15,7 +15,7 @@ from tests.receivers.scripts import Action, Request
 from tests.receivers.webhook import WebhookReceiver, takes
 from tests.system.conftest import denial
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: In each payload, and so in what an echoing destination answers.
 CANARY = "payload-canary-5f2c9e1a"

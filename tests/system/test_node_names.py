@@ -10,7 +10,7 @@ from tests.fleet import Fleet, wait_until
 from tests.system.test_flower import flower_beside
 from worker.broker.identity import process_identity
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: Two of a kind, one of another, and one for all types.
 WORKERS = ("worker-webhook", "worker-webhook-2", "worker-splunk_hec", "worker")

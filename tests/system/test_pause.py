@@ -15,7 +15,7 @@ from tests.system.conftest import Customer, denial
 from worker.ledger.parked import ParkedStore
 from worker.model.deliveries import Status
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ class Probed:
         """Wait until the processes answer this; `others` is for those that are not named."""
         others = wanted.pop("others")
         expected = {role: wanted.get(role, others) for role in self.ports}
-        wait_until(lambda: self.all(path) == expected, f"{path} is {expected}", 60)
+        wait_until(lambda: self.all(path) == expected, f"{path} is {expected}")
 
     def reason(self, role: str) -> str:
         """Return why the process is not ready."""

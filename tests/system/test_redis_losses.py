@@ -18,7 +18,7 @@ from tests.system.conftest import denial
 from tests.system.insistent import Insistent
 from worker.broker import keys
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOLD = "ERROR redis.data_lost"
 

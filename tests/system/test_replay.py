@@ -17,7 +17,7 @@ from worker.ledger.replays import find_replays, get_replay
 from worker.model.deliveries import Status
 from worker.model.replays import LetterState, ReplayState
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -11,7 +11,7 @@ from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 from worker.model.deliveries import Cause
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 
 HELD = "integration.unknown_to_ledger"
 YIELDED = "integration.older_in_ledger"

@@ -39,7 +39,7 @@ def _readers(fleet: Fleet) -> dict[bytes, int]:
     return {one["name"]: one["pending"] for one in fleet.client.xinfo_consumers("siem:events", "router")}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_they_share_the_work(patient: Fleet) -> None:
     """Each reads, nothing is handed over twice, and no entry stays behind."""
     with HecReceiver() as splunk:

@@ -19,7 +19,7 @@ from tests.system.conftest import denial
 from tests.system.test_flower import flower_beside
 from worker.model.api_keys import Role
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SECRETS = {
     "token": "hec-token-7d1f6a52c0f3",

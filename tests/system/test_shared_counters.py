@@ -20,7 +20,7 @@ from worker.ledger.recording import record_entries
 from worker.model.deliveries import Status
 from worker.model.orders import MessageFault
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 #: More than the wrong keys of one address that are answered 401.
 _WRONG_KEYS = 60
@@ -41,7 +41,7 @@ def api_of(fleet: Fleet) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=90)
 
 
 def _answers(url: str) -> bool:
@@ -53,7 +53,7 @@ def _answers(url: str) -> bool:
 
 def totals(url: str) -> dict[str, float]:
     """Scrape; return the counters by name and labels, but for those of one process."""
-    lines = httpx.get(f"{url}/metrics", trust_env=False, timeout=30).text.splitlines()
+    lines = httpx.get(f"{url}/metrics", trust_env=False, timeout=90).text.splitlines()
     pairs = (line.rpartition(" ")[::2] for line in lines if not line.startswith("#"))
     return {
         name: float(value)

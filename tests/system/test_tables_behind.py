@@ -18,7 +18,7 @@ _ASKS = "run `siem db upgrade`"
 
 def _database(url: str) -> tuple[bool, str]:
     """Return what readiness says of the database."""
-    parts = httpx.get(f"{url}/readyz", trust_env=False, timeout=30).json()["parts"]
+    parts = httpx.get(f"{url}/readyz", trust_env=False, timeout=90).json()["parts"]
     [found] = [part for part in parts if part["name"] == "database"]
     return found["ok"], found["detail"]
 

@@ -14,7 +14,7 @@ from tests.procfile import commands
 from tests.receivers.hec import HecReceiver
 from tests.system.conftest import denial
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ANOTHER = "this Redis belongs to another ledger"
 
@@ -143,7 +143,7 @@ def _tells(log: str) -> bool:
 
 def _run(fleet: Fleet, role: str) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(
-        commands()[role], env=fleet.environment, capture_output=True, timeout=60, check=False
+        commands()[role], env=fleet.environment, capture_output=True, timeout=180, check=False
     )
 
 

@@ -144,7 +144,7 @@ class SpreadFleet:
         """Whether the API on this host says that the fleet is ready."""
         url = f"http://{self.network.addresses[host]}:{_API_PORT}/readyz"
         try:
-            return httpx.get(url, trust_env=False, timeout=30).status_code == 200
+            return httpx.get(url, trust_env=False, timeout=90).status_code == 200
         except httpx.HTTPError:
             return False
 

@@ -21,7 +21,7 @@ from tests.two_hosts.spread_fleet import (
     SpreadFleet,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 LEFT, RIGHT = HOSTS
 #: So many events further, something goes on; it takes ten seconds to publish them.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 #: Ends by itself, and not well.
 ENDS_WITH_3 = "import sys; print('about to end', flush=True); sys.exit(3)"

@@ -22,7 +22,7 @@ def run(command_line: str, news: "queue.SimpleQueue[Exited]") -> tuple[int, byte
     lines: list[bytes] = []
     crew = ProcessGroup(Watcher(lambda _name, line: lines.append(line), news.put))
     crew.start("one", command_line, {"PATH": "/usr/bin:/bin", "GREETING": "hello"})
-    return news.get(timeout=30).status, b"".join(lines)
+    return news.get(timeout=90).status, b"".join(lines)
 
 
 @pytest.mark.parametrize(
@@ -71,5 +71,5 @@ def test_what_a_dead_process_left_is_killed_if_it_must(
     wait_until(lambda: text_of(lock) == "held", "the descendant's start")
     crew.end(10)
 
-    assert news.get(timeout=30) == Exited("left", -signal.SIGTERM)
+    assert news.get(timeout=90) == Exited("left", -signal.SIGTERM)
     assert is_free(lock)

@@ -26,7 +26,7 @@ def test_redis_cli_publishes_with_the_url_that_up_leaves(embedded: EmbeddedServe
         cwd=data_dir.parent,
         env=environment,
         capture_output=True,
-        timeout=30,
+        timeout=90,
         check=True,
     )
 

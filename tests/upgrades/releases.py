@@ -72,7 +72,7 @@ class Release:
             cwd=self.top,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
 
@@ -123,7 +123,7 @@ def _git(*arguments: str) -> bool:
             cwd=TOP,
             env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
             capture_output=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):

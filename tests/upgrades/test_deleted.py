@@ -18,7 +18,7 @@ from worker.broker.backlog import Backlog, Timing
 from worker.ledger.migrations.runner import downgrade_tables, upgrade_tables
 from worker.model.deliveries import Cause
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture

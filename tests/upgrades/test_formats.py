@@ -104,7 +104,7 @@ def _pass_on(release: Release, given: Mapping[str, Any]) -> dict[str, Any]:
         input=json.dumps(given),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ from worker.ledger.migrations.runner import downgrade_tables, tables_of
 from worker.ledger.redis_losses import LossStore
 from worker.ledger.schema import metadata, schema_revisions
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ class Readiness:
 def _ready(url: str) -> str | None:
     """Return None if this API says that the fleet is ready, else what it says."""
     try:
-        answer = httpx.get(f"{url}/readyz", trust_env=False, timeout=30)
+        answer = httpx.get(f"{url}/readyz", trust_env=False, timeout=90)
     except httpx.HTTPError as error:
         return f"{url}: {error!r}"
     if answer.status_code == 200:
@@ -164,7 +164,7 @@ class Publishers:
                 content=b"\n".join(batch),
                 headers=headers,
                 trust_env=False,
-                timeout=60,
+                timeout=180,
             )
         except httpx.HTTPError:
             return False

@@ -112,7 +112,7 @@ def test_a_channel_with_an_unconfirmed_request_is_not_used_again() -> None:
 def test_threads_do_not_share_a_channel() -> None:
     """Sendings at the same time have a channel each; later ones use these again."""
     splunk = AckSplunk()
-    meeting = threading.Barrier(4, timeout=30)
+    meeting = threading.Barrier(4, timeout=90)
 
     def all_at_once(request: scripts.Request) -> scripts.Action:
         meeting.wait()

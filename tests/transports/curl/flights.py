@@ -12,7 +12,7 @@ from worker.transports.curl.client import ManyHttp
 from worker.transports.curl.flight import Flight
 from worker.transports.guard import Guard
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @contextmanager
