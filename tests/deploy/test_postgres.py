@@ -162,7 +162,7 @@ def test_the_owner_makes_the_tables_and_the_fleet_works(prepared: Prepared, tmp_
 
 def test_the_fleet_begins_and_drops_periods(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     """By functions of the owner's, which no one else may call, and which a foreign table does not mislead."""
-    monkeypatch.setattr(batch_writing, "FULL", 2)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 2))
     upgraded = call({**os.environ, "SIEM_DATABASE_URL": prepared.url("siem_owner")}, "db", "upgrade")
     engine = open_ledger(prepared.url("siem"))
     prepared.psql("-f", FILES / "roles.sql")

@@ -52,7 +52,7 @@ def _settlement(rng: random.Random, events: int) -> Outcome:
 @pytest.mark.parametrize("seed", range(8))
 def test_the_view_is_a_plain_table(engine: Engine, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries in any order, some twice, in transactions of any size: the latest settlement of each counts."""
-    monkeypatch.setattr(batch_writing, "FULL", 15)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 15))
     rng = random.Random(seed)
     entries = [(f"{number}-0", [_settlement(rng, 12)]) for number in range(1, 60)]
     given = rng.sample(entries, len(entries)) + entries[:10]

@@ -31,7 +31,7 @@ def slow_sealing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each transaction begin a period."""
-    monkeypatch.setattr(batch_writing, "FULL", 1)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 1))
 
 
 def _sealed(engine: Engine) -> dict[int, bool]:
@@ -74,7 +74,7 @@ def test_what_is_sealed_is_found(engine: Engine) -> None:
 def test_an_index_is_sealed_in_steps(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is half sealed everything is found; each transaction takes a step."""
     ids = _record(engine, 0, 900)[::90]
-    monkeypatch.setattr(batch_writing, "FULL", 1)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 1))
     ids += _record(engine, 1, 30)[::29] + _record(engine, 2, 30)[::29]
     monkeypatch.undo()
     monkeypatch.setattr(period_indexes, "_SMALLEST_STEP", 1)

@@ -70,7 +70,7 @@ def _settlements(rng: random.Random, count: int) -> list[tuple[str, list[Outcome
 
 def test_recorders_at_once_have_each_delivery_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same events from both sides, some entries to both, while periods begin, and others are pruned."""
-    monkeypatch.setattr(batch_writing, "FULL", 50)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 50))
     old = NOON - 2 * _DAY_MS
     for number in range(3):
         ids = [f"old{number}-{place}" for place in range(50)]
@@ -184,7 +184,7 @@ def test_who_is_killed_at_a_change_of_periods_changes_nothing(
     engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     """Neither a period begins, nor is an older one sealed; then both are done, and all is found."""
-    monkeypatch.setattr(batch_writing, "FULL", 2)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 2))
     for number in range(2):
         _record_two(engine, number)
     before = (_periods(engine), _tables(engine), _held(engine))
@@ -208,7 +208,7 @@ def test_recorders_that_are_killed_over_and_over_lose_nothing(
     engine: Engine, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At any moment, while periods begin and are sealed; who asks meanwhile finds all that is recorded."""
-    monkeypatch.setattr(batch_writing, "FULL", 60)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 60))
     monkeypatch.setattr(period_indexes, "_SMALLEST_STEP", 8)
     rng = random.Random(11)
     entries = [
@@ -276,7 +276,7 @@ def test_who_is_killed_dropping_a_period_leaves_it_whole(
 
 def test_what_is_late_goes_before_its_period(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until then it stays, to go with all others at once: on PostgreSQL those of the periods of its span."""
-    monkeypatch.setattr(batch_writing, "FULL", 4)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 4))
     for number in range(4):
         _record_two(engine, number)
     monkeypatch.setattr(batch_writing, "LONG_MS", 0)
@@ -296,7 +296,7 @@ def test_what_is_late_goes_before_its_period(engine: Engine, monkeypatch: pytest
 
 def test_a_period_goes_in_short_steps_on_sqlite(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Others wait for one that writes; PostgreSQL drops tables without touching their pages."""
-    monkeypatch.setattr(batch_writing, "FULL", 6)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 6))
     monkeypatch.setattr(periods, "_AS_CHEAP", 2)
     for number in range(3):
         _record_two(engine, number)
@@ -310,7 +310,7 @@ def test_a_period_goes_in_short_steps_on_sqlite(engine: Engine, monkeypatch: pyt
 
 def test_of_a_small_period_all_goes_in_one_step(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its index, and what has a row of its own by now counts as nothing."""
-    monkeypatch.setattr(batch_writing, "FULL", 4)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 4))
     for number in range(3):
         _record_two(engine, number)
     entry = outcome(["e00"], Status.RETRYING, settled_ms=NOON + 9)
@@ -327,7 +327,7 @@ def test_of_a_small_period_all_goes_in_one_step(engine: Engine, monkeypatch: pyt
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_long_values_go_unread(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a file of SQLite that this release has made: pages that are read, against those that go."""
-    monkeypatch.setattr(batch_writing, "FULL", 1000)
+    monkeypatch.setattr(batch_writing, "FULL", dict.fromkeys(batch_writing.FULL, 1000))
     for number in range(20):
         ids = [f"{number}-{place}-{'x' * 90}" for place in range(500)]
         record_entries(engine, [(f"{number + 1}-0", [outcome(ids, settled_ms=NOON)])], [])

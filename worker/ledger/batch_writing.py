@@ -31,8 +31,11 @@ from worker.ledger.period_indexes import PeriodIndex, ids_table, near_indexes, p
 from worker.ledger.rows import Row, delivery_rows, storable
 from worker.model.deliveries import EventTrace, Outcome
 
-#: A period ends with so many events, or after so long (ms): what its index is slow or large by.
-FULL, LONG_MS = 300_000, 43_200_000
+#: A period ends with so many events: a transaction of a busy recorder writes to every page of its index, and
+#: a look for one event looks into each of them, which costs more on PostgreSQL.
+FULL = {"sqlite": 150_000, "postgresql": 300_000}
+#: Or after so long, in ms: its rows go together.
+LONG_MS = 43_200_000
 #: So many periods share a table on PostgreSQL, or as many as begin within a period's longest time: a span.
 SPAN = 16
 #: For how long a delivery is looked for in the period before as well, in ms.
@@ -58,7 +61,7 @@ def set_apart(plain: list[Plain], outcome: Outcome, version: int) -> list[EventT
     for start in range(0, len(delivered), MOST_EVENTS):
         part = delivered[start : start + MOST_EVENTS]
         ids = [event.id for event in part]
-        if any("\0" in one for one in ids):
+        if "\0" in "".join(ids):
             ids = [storable(one) for one in ids]
         plain.append(Plain(outcome, version, part, index_keys(ids, home)))
     return others
@@ -123,7 +126,8 @@ def moved_rows(connection: Connection, rows: Sequence[Row]) -> list[Row]:
 
 def _claimed(connection: Connection, period: Any, now_ms: int, keys: Mapping[int, int]) -> dict[int, int]:
     """Write these keys into the index; return those that were not there, nor in the period before."""
-    own = dict(keys)
+    # In the order of the index, for both: neighbours stand on one page.
+    own = {key: keys[key] for key in sorted(keys)}
     if now_ms - period.began_ms < OVERLAP_MS:
         for earlier in near_indexes(connection)[1:]:
             for key, _ in places_of(connection, earlier, keys):
@@ -207,7 +211,8 @@ def _open_period(connection: Connection, now_ms: int) -> Any:
     """Return the period that is written to; begin one if there is none, or the last one is full or old."""
     wanted = select(delivery_periods).order_by(_period.id.desc()).limit(1)
     last = connection.execute(wanted).one_or_none()
-    if last is not None and last.events < FULL and now_ms - last.began_ms < LONG_MS:
+    full = FULL[connection.dialect.name]
+    if last is not None and last.events < full and now_ms - last.began_ms < LONG_MS:
         return last
     period = _next_period(connection, last.id, now_ms) if last else 1
     fresh = {"id": period, "began_ms": now_ms, "newest_ms": 0, "batches": 0, "events": 0}

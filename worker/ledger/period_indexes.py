@@ -9,6 +9,7 @@ key. The table is dropped behind the last of them.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -105,17 +106,16 @@ def indexes(connection: Connection, *conditions: Any) -> list[PeriodIndex]:
 def write_keys(connection: Connection, period: int, keys: Mapping[int, int]) -> int:
     """Write keys, each with the number of its batch, into the index of the period that is written to.
 
-    Return how many were new.
+    They come in the order of the index. Return how many were new.
     """
-    ordered = sorted(keys)
-    if not ordered:
+    if not keys:
         return 0
-    numbers = list(map(keys.__getitem__, ordered))
     into = f"INSERT INTO {ids_table(period)} (key, number)"
     if connection.dialect.name == "postgresql":
         statement = f"{into} SELECT * FROM unnest(%s::bigint[], %s::int[]) ON CONFLICT DO NOTHING"  # noqa: S608 - a name of ours
-        return connection.exec_driver_sql(statement, (as_array(ordered), as_array(numbers))).rowcount
-    rows = list(zip(ordered, numbers, strict=True))
+        given = (as_array(list(keys)), as_array(list(keys.values())))
+        return connection.exec_driver_sql(statement, given).rowcount
+    rows = list(keys.items())
     return connection.exec_driver_sql(f"{into} VALUES (?, ?) ON CONFLICT DO NOTHING", rows).rowcount
 
 
@@ -128,17 +128,16 @@ def places_of(
     """
     if not keys:
         return []
-    # In the order of the index: neighbours stand on one page.
-    ordered = ",".join(map(str, sorted(keys)))
+    ordered = msgspec.json.encode(sorted(keys)).decode()
     if connection.dialect.name == "postgresql":
         statement = (
             f"SELECT key, number FROM {_source(index, keys)} AND key = ANY(%s::bigint[]) AND number < %s"  # noqa: S608 - names and numbers of ours
         )
-        given = f"{{{ordered}}}"
+        given = f"{{{ordered[1:-1]}}}"
     else:
         joined = f"json_each(?) j CROSS JOIN {ids_table(index.period)} i ON i.key = j.value AND i.number < ?"
         statement = f"SELECT i.key, i.number FROM {joined}"  # noqa: S608 - the same
-        given = f"[{ordered}]"
+        given = ordered
     return [(row[0], row[1]) for row in connection.exec_driver_sql(statement, (given, before))]
 
 
