@@ -87,7 +87,7 @@ class Backlog:
         self._client = client
         self._timing = timing
         self._chunks = ChunkCache()
-        self._wake = shared_script(client, "wake", ("unneeded",))
+        self._wake = shared_script(client, "wake", ("taker", "unneeded"))
         self._claim = shared_script(client, "claim", ("payloads", "lanes", "counts", "claim_staying"))
         self._settle = shared_script(
             client, "settle", ("make_way", "lanes", "counts", "append", "settle_staying")

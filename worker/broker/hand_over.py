@@ -1,16 +1,25 @@
-"""What a hand-over writes: chunks into the backlogs, dead letters, and what it counts."""
+"""What a hand-over writes: chunks into the backlogs, dead letters, and what it counts.
+
+While events trickle in, nearly every hand-over is plain: chunks for some lanes, and nothing else. A script
+of its own writes it with fewer commands, and says which integrations no worker comes for, so that as a rule
+none has to be woken. Whatever is out of the ordinary it leaves alone.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from redis.exceptions import NoScriptError
 
 from worker.broker import keys
 from worker.broker.chunk_traces import TRACES
-from worker.broker.connection import send_command
+from worker.broker.connection import joined_script, send_command
 from worker.broker.formats import Format, KnownFormats
 from worker.broker.framed_chunks import FramedChunk
+from worker.broker.oom import Behind
 from worker.broker.packing import checksum, pack_chunk, pack_dead
+from worker.broker.round_trips import Call, ask, call_of
 from worker.broker.shared_chunks import SHARED, is_shared, new_chunk_id
 from worker.broker.volumes import Volumes, count_volumes
 from worker.model.deliveries import DeadLetter
@@ -145,6 +154,11 @@ def append(
 _Fields = tuple[str | int | bytes, ...]
 
 
+def _with_events(chunk: RoutedChunk, packed: bytes) -> _Fields:
+    traces: _Fields = (TRACES, chunk.traces) if chunk.traces else ()
+    return ("n", chunk.count, "bytes", chunk.size, "events", packed, "crc", checksum(packed), *traces)
+
+
 def _written(pipeline: "redis.client.Pipeline", chunk: RoutedChunk, *, share: bool) -> _Fields:
     """Write the events where they do not stand in the entries themselves; return the fields of these."""
     counts: _Fields = ("n", chunk.count, "bytes", chunk.size)
@@ -156,7 +170,7 @@ def _written(pipeline: "redis.client.Pipeline", chunk: RoutedChunk, *, share: bo
         return (*counts, SHARED, framed.chunk_id, "crc", framed.check_word(published_ms), *traces)
     packed = pack_chunk(chunk.events)
     if not share or not is_shared(len(packed), several):
-        return (*counts, "events", packed, "crc", checksum(packed), *traces)
+        return _with_events(chunk, packed)
     chunk_id = new_chunk_id()
     send_command(pipeline, "SET", keys.chunk(chunk_id), packed)
     pipeline.hincrby(keys.CHUNKS, chunk_id, several)
@@ -173,3 +187,62 @@ def _count(pipeline: "redis.client.Pipeline", routing_result: RoutingResult) -> 
         pipeline.hincrby(keys.COUNTERS, "unwanted", routing_result.unwanted)
     if invalid:
         pipeline.hincrby(keys.COUNTERS, "invalid", invalid)
+
+
+class PlainHandOver:
+    """Hands over what is plain, for one router."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        """Write by this client."""
+        self._client = client
+        self._script = joined_script(client, "timing", "counts", "make_way", "taker", "hand_over_plainly")
+        #: Whether no worker came for some of the last one: then those are woken in the same round trip.
+        self._wakes = True
+
+    def write(self, routing_result: RoutingResult, behind: Behind) -> int | None:
+        """Write all, and return how many entries are left in the ingress; None if nothing was done.
+
+        What is to be done `behind` is left out for integrations that a worker comes for. Raises ResponseError
+        for what was refused while the rest was done.
+        """
+        if not _is_plain(routing_result):
+            return None
+        ids, call = _call_for(routing_result)
+        commands = behind.commands() if self._wakes else ()
+        reply, *others = ask(self._client, call_of(self._script, call), *commands)
+        is_done = isinstance(reply, list)
+        behind.answer(others, is_done=is_done)
+        if not is_done:
+            if isinstance(reply, NoScriptError):
+                self._client.script_load(self._script.script)
+            return None
+        left, failure, *unserved = reply
+        behind.skip(one for number, one in enumerate(ids, 1) if number not in unserved)
+        self._wakes = bool(unserved)
+        if failure is not None:
+            raise failure
+        return int(left)
+
+
+def _is_plain(given: RoutingResult) -> bool:
+    """Whether nothing is written but chunks, each once, and no two for one integration."""
+    if given.dead or given.unneeded or given.unwanted or given.joined or given.volumes:
+        return False
+    chunks = given.routed_chunks
+    if not chunks or any(one.frame or is_shared(one.size, len(one.integration_ids)) for one in chunks):
+        return False
+    return len(given.integration_ids()) == sum(len(one.integration_ids) for one in chunks)
+
+
+def _call_for(given: RoutingResult) -> tuple[list[str], Call]:
+    """Return the integrations, in the order of their chunks, and the call that writes these."""
+    ids, of = list[str](), [keys.EVENTS, keys.COUNTERS]
+    words: list[Any] = [keys.ROUTER_GROUP, len(given.done), *given.done]
+    for chunk in given.routed_chunks:
+        lane = keys.urgent if chunk.urgent else keys.bulk
+        fields = _with_events(chunk, pack_chunk(chunk.events))
+        for one in chunk.integration_ids:
+            ids.append(one)
+            of += lane(one), keys.state_key(one)
+            words += len(fields), *fields
+    return ids, (of, words)

@@ -15,7 +15,7 @@ from worker.broker.connection import broker_errors, joined_script, script_text
 from worker.broker.formats import Format, KnownFormats
 from worker.broker.framed_chunks import FramedChunk, chunk_id_of, read_framed
 from worker.broker.frames import FRAME, InvalidFrame
-from worker.broker.hand_over import RoutedChunk, RoutingResult, fill, may_share
+from worker.broker.hand_over import PlainHandOver, RoutedChunk, RoutingResult, fill, may_share
 from worker.broker.oom import (
     ALLOW_OOM,
     NOTHING,
@@ -93,6 +93,7 @@ class Ingress:
             ALLOW_OOM + script_text("make_way") + script_text("held") + script_text("write_when_full")
         )
         self._small = joined_script(client, "make_way", "hand_over")
+        self._plain = PlainHandOver(client)
         self._light = joined_script(client, "ids", "weighing", "light")
         self._formats = KnownFormats(client)
         self._late_after = claim_idle / 2
@@ -139,6 +140,14 @@ class Ingress:
         it read them; those with ids ahead of the clock may have got others (`worker.broker.clocks`).
         Then, and after BrokerUnavailable, call `read_again`: what is left comes back.
         """
+        may_be_taken = self._may_be_taken or _seconds() - self._read_at >= self._late_after
+        is_small = routing_result.weight() <= _SMALL
+        if is_small and not may_be_taken:
+            with broker_errors():
+                left = self._plain.write(routing_result, behind)
+            if left is not None:
+                self._left = left
+                return True
         pipeline = self._client.pipeline(transaction=True)
         fill(pipeline, routing_result, share=may_share(self._formats, routing_result.routed_chunks))
         pipeline.xack(keys.EVENTS, keys.ROUTER_GROUP, *routing_result.done)
@@ -146,10 +155,10 @@ class Ingress:
         with broker_errors():
             commands = [command for command, _ in pipeline.command_stack]
             with damaged_counts(self._client, commands):
-                if self._may_be_taken or _seconds() - self._read_at >= self._late_after:
+                if may_be_taken:
                     return self._hand_over_held(routing_result.done, commands)
                 # Only what is handed over is ever sent, and only what is sent frees memory.
-                self._left = self._write(pipeline, behind, is_small=routing_result.weight() <= _SMALL)
+                self._left = self._write(pipeline, behind, is_small=is_small)
         return True
 
     def _write(self, pipeline: "redis.client.Pipeline", behind: Behind, *, is_small: bool) -> int:
@@ -166,13 +175,14 @@ class Ingress:
         """Do the same by a script, which answers once; None if nothing was done."""
         call = call_of(self._small, ((), flat(commands)))
         reply, *others = ask(self._client, call, *behind.commands())
-        if not isinstance(reply, list):
+        is_done = isinstance(reply, list)
+        behind.answer(others, is_done=is_done)
+        if not is_done:
             if isinstance(reply, NoScriptError):
                 self._client.script_load(self._small.script)
             return None
         replies: list[Any]
         replies, moved = reply
-        behind.answer(others)
         report_displaced(moved)
         raise_first(commands, replies)
         return replies

@@ -68,16 +68,22 @@ class Behind(Protocol):
     def commands(self) -> Sequence[Sequence[Any]]:
         """Return the commands."""
 
-    def answer(self, replies: Sequence[Any]) -> None:
-        """Take the replies."""
+    def answer(self, replies: Sequence[Any], *, is_done: bool = True) -> None:
+        """Take the replies; what they stand behind may have been refused as a whole, and comes again."""
+
+    def skip(self, integration_ids: Iterable[str]) -> None:
+        """Leave out what would be done for these."""
 
 
 class _Nothing:
     def commands(self) -> Sequence[Sequence[Any]]:
         return ()
 
-    def answer(self, replies: Sequence[Any]) -> None:
+    def answer(self, replies: Sequence[Any], *, is_done: bool = True) -> None:
         """Take none."""
+
+    def skip(self, integration_ids: Iterable[str]) -> None:
+        """Leave nothing out."""
 
 
 #: No command at all.

@@ -42,12 +42,20 @@ class Wakes:
             return []
         return [call_of(self._script, call) for call in self._left.values()]
 
-    def answer(self, replies: Sequence[Any]) -> None:
-        """Take the replies to these commands, errors among them; without any, they were not sent."""
+    def answer(self, replies: Sequence[Any], *, is_done: bool = True) -> None:
+        """Take the replies to these commands, errors among them; without any, they were not sent.
+
+        If what they stand behind was not done, the orders among them: who got none is asked again behind it.
+        """
         for one, reply in zip(tuple(self._left), replies, strict=False):
-            if not isinstance(reply, NoScriptError):
+            if isinstance(reply, list) or (is_done and not isinstance(reply, NoScriptError)):
                 self._replies[one] = reply
                 del self._left[one]
+
+    def skip(self, integration_ids: Iterable[str]) -> None:
+        """Wake none of these, unless that was done already."""
+        for one in integration_ids:
+            self._left.pop(one, None)
 
     def orders(self) -> list[WorkOrder]:
         """Return the orders, which are yet to be issued; ask for what was not answered.
