@@ -13,6 +13,7 @@ from tests.embedded_servers import RunningServer
 from worker.broker import connection_pool
 from worker.broker.connection import check_answers, redis_client
 from worker.broker.connection_pool import client_of
+from worker.broker.ingress_writer import add_events
 from worker.broker.round_trips import ask, transact
 from worker.model.errors import BrokerUnavailable
 
@@ -120,6 +121,18 @@ def test_a_connection_that_was_cut_just_behind_its_use_is_an_outage(
     with pytest.raises(redis.ConnectionError):
         ask(client, ("PING",))
     assert _connection_id(client) != before
+
+
+def test_a_publisher_notes_when_it_has_used_its_connection(client: redis.Redis) -> None:
+    """Else it would look at it in front of every event."""
+    ask(client, ("PING",))
+    held: Any = client.connection_pool.get_connection()
+    held._used_at = 0.0  # noqa: SLF001 - as if it had rested
+    client.connection_pool.release(held)
+
+    assert isinstance(add_events(client, [b"e"])[0], bytes)
+
+    assert held._used_at  # noqa: SLF001 - what is noted
 
 
 def test_a_reply_that_does_not_come_is_a_time_out(silent: redis.Redis) -> None:

@@ -69,13 +69,17 @@ class LeanConnection(Connection):
 
         Raises redis-py's TimeoutError or ConnectionError: then the connection is of no further use.
         """
+        return self.exchange_packed(_pieces(commands), len(commands))
+
+    def exchange_packed(self, pieces: Sequence[bytes], count: int) -> list[Any]:
+        """Do the same with so many commands that are written out, in pieces."""
         sock: Any = self._sock
         try:
-            *pieces, last = _pieces(commands)
-            for piece in pieces:
+            *first, last = pieces
+            for piece in first:
                 sock.sendall(piece, _MORE_FOLLOWS)
             sock.sendall(last)
-            replies = self._receive(sock, len(commands))
+            replies = self._receive(sock, count)
         except (BlockingIOError, TimeoutError):
             raise redis.TimeoutError("Timeout reading from socket") from None
         except OSError as error:

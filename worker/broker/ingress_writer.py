@@ -1,6 +1,7 @@
 """Adds events to `siem:events`: the one door for publishers and for the API."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import redis
@@ -13,6 +14,7 @@ from worker.broker.formats import Format, KnownFormats
 from worker.broker.framed_chunks import new_framed_id, pack_framed
 from worker.broker.frames import FRAME, WITHIN, JudgedEvent, entry_groups, sealed
 from worker.broker.packing import pack_chunk
+from worker.broker.round_trips import ask_packed
 from worker.broker.shared_chunks import LEAST_ALONE
 from worker.model.errors import BrokerFull, BrokerUnavailable
 from worker.model.outages import OutageCause
@@ -82,8 +84,8 @@ def _add(client: redis.Redis, payloads: Sequence[_Payload], traceparent: bytes) 
     with broker_errors():
         connection = pool.get_connection()
         try:
-            connection.send_packed_command(commands)
-            answers = [_answer(connection, one) for one in payloads]
+            replies = iter(ask_packed(connection, commands, sum(map(_replies_to, payloads))))
+            answers = [_answer(one, replies) for one in payloads]
             _await_replica(client, connection, answers)
         except BaseException:
             connection.disconnect()  # answers that were not read must not be taken for later ones
@@ -125,23 +127,20 @@ def _commands(payloads: Sequence[_Payload], traceparent: bytes) -> Iterator[byte
             yield _EXEC
 
 
-def _answer(connection: Any, payload: _Payload) -> bytes | Exception:
-    """Read what one payload is answered; an error that Redis answers concerns that one only."""
+def _replies_to(payload: _Payload) -> int:
+    return 1 if payload.apart is None else 4  # to MULTI, SETNX, XADD, EXEC
+
+
+def _answer(payload: _Payload, replies: Iterator[Any]) -> bytes | Exception:
+    """Return what one payload is answered; an error that Redis answers concerns that one only."""
     if payload.apart is None:
-        answer = _reply(connection)
+        answer = next(replies)
     else:
-        replies = [_reply(connection) for _ in range(4)]  # to MULTI, SETNX, XADD, EXEC
+        own = list(islice(replies, _replies_to(payload)))
         # Of a transaction that was not carried out, the first error says why.
-        errors = [one for one in replies if isinstance(one, Exception)]
-        answer = errors[0] if errors else replies[-1][-1]
+        errors = [one for one in own if isinstance(one, Exception)]
+        answer = errors[0] if errors else own[-1][-1]
     return _in_words(answer) if isinstance(answer, ResponseError) else answer
-
-
-def _reply(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
 
 
 def _in_words(error: ResponseError) -> Exception:

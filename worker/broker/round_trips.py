@@ -70,6 +70,17 @@ def ask_by(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
         raise
 
 
+def ask_packed(connection: Any, pieces: Sequence[bytes], count: int) -> list[Any]:
+    """Send so many commands that are written out, in pieces; return their replies, errors among them.
+
+    Raises what redis-py raises when the connection fails, and leaves it as it is.
+    """
+    if isinstance(connection, LeanConnection):
+        return connection.exchange_packed(pieces, count)
+    connection.send_packed_command(pieces)
+    return [_reply(connection) for _ in range(count)]
+
+
 def call_of(script: "Script", call: Call) -> tuple[Any, ...]:
     """Return the command that runs a script which Redis has, as a rule."""
     of, words = call
