@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from tests.embedded_servers import REDIS, VALKEY, RunningServer, start_server
+from tests.fleet_logs import last_words
 from tests.ledger.postgres import PostgresServer, postgres_server
 from tests.ledger.power_switch import PowerSwitch
 from tests.small_disk import can_mount
@@ -109,11 +110,13 @@ def _seconds_allowed(item: pytest.Item) -> float:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that was skipped; one that was expected to fail is none."""
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that was skipped; one that was expected to fail is none. Show what its fleet has logged."""
     report = yield
     if not hasattr(report, "wasxfail"):
         _fail_if_skipped(report)
+    if report.failed:
+        report.sections += last_words(getattr(item, "funcargs", {}).values())
     return report
 
 

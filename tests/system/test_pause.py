@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet import Fleet, wait_until
+from tests.fleet import PATIENCE, Fleet, wait_until
 from tests.ledger.postgres import postgres_server
 from tests.receivers import scripts
 from tests.receivers.hec import HecReceiver
@@ -110,10 +110,10 @@ def test_what_redis_should_not_hold_rests_in_the_ledger(own_small: Fleet) -> Non
         wait_until(lambda: held(fleet) + parked(store) == 5000, "each event rests in Redis or in the ledger")
         waits = fleet.status()["integrations"][0]
         shown = fleet.siem("status").stdout.decode()
-        fleet.siem("integrations", "resume", "splunk")
+        assert fleet.siem("integrations", "resume", "splunk").returncode == 0
         fleet.kill("recorder")
         fleet.start("recorder")
-        splunk.wait_for_events(5000, 60)
+        splunk.wait_for_events(5000, PATIENCE)
         rows = fleet.settled(5000)
 
         assert waits["backlog"] + waits["parked"] == 5000
