@@ -58,7 +58,11 @@ def test_an_event_that_always_breaks_off_is_dead(customer: Customer, behaviour: 
 
 
 def test_one_event_on_which_the_receiver_hangs_up_dies_alone(customer: Customer) -> None:
-    """The rest of its batch is delivered, with at most four requests each."""
+    """The rest of its batch is delivered, with at most four requests each.
+
+    What is behind it does not fit into the buffers of both systems: all of it would be withdrawn else, and
+    wait for the next event.
+    """
 
     def is_picky(visit: Visit) -> None:
         seen = len(siem.messages)
@@ -67,9 +71,9 @@ def test_one_event_on_which_the_receiver_hangs_up_dies_alone(customer: Customer)
                 resets(0)(visit)
                 return
 
-    with SyslogReceiver(is_picky) as siem:
-        customer.integrate(siem.url)
-        events = customer.events(200)
+    with SyslogReceiver(is_picky, receive_buffer=4_096) as siem:
+        customer.integrate(siem.url, batch_bytes=4_000_000)
+        events = customer.events(200, **LARGE)
         offender = events[100]["id"]
         customer.publish(events)
         wait_until(lambda: _is_only_dead(customer, offender), "only the offender is dead")
