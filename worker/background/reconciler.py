@@ -97,14 +97,16 @@ class Reconciliation:
         self, records: list[IntegrationRecord], ids: Sequence[str] | None
     ) -> list[IntegrationRecord]:
         """Return the ledger's records, once it has taken over what Redis knows in a more careful state."""
-        overruled = later_states(self._client, records)
-        for one in overruled:
+        if not later_states(self._client, records):
+            return records
+        # What has changed in both since the ledger was read is no sign that it was set back.
+        for one in later_states(self._client, self._store.records(ids)):
             revision = take_careful_state(
                 self._store.engine, one.id, one.revision, enabled=one.enabled, paused=one.paused
             )
             if revision is not None:
                 note_yielded(self._client, one, revision)
-        return self._store.records(ids) if overruled else records
+        return self._store.records(ids)
 
     def _next_compared(self, known: Sequence[Any]) -> set[str]:
         """Return the next ids in turn, whose documents are compared although their revisions agree."""
