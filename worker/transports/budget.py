@@ -16,6 +16,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from worker.model.errors import OutOfResources
@@ -111,14 +112,9 @@ class DescriptorBudget:
         """How many connections there may be."""
         return max(_FEWEST, descriptor_limit() - BASE - OF_EACH_THREAD * self._threads)
 
-    @contextlib.contextmanager
-    def sending(self) -> Iterator[None]:
+    def sending(self) -> AbstractContextManager[None]:
         """Share the places with one more sending for as long as the block lasts."""
-        self._count_sendings(1)
-        try:
-            yield
-        finally:
-            self._count_sendings(-1)
+        return _Sending(self)
 
     def keeps_idle(self, keeper: IdleConnections) -> None:
         """Note an owner that keeps connections open."""
@@ -170,7 +166,8 @@ class DescriptorBudget:
         with self._lock:
             self._flights += change
 
-    def _count_sendings(self, change: int) -> None:
+    def count_sendings(self, change: int) -> None:
+        """Count what is being sent: 1 for one more, -1 for its end."""
         with self._lock:
             self._sendings += change
             self.share = max(1, self.most // max(1, self._sendings) - OF_EACH_FLIGHT)
@@ -189,6 +186,21 @@ class DescriptorBudget:
         for keeper in keepers:
             keeper.close_idle()
             yield keeper
+
+
+class _Sending:
+    """What `sending` returns; each batch enters one, and a generator costs three times as much."""
+
+    __slots__ = ("_budget",)
+
+    def __init__(self, budget: DescriptorBudget) -> None:
+        self._budget = budget
+
+    def __enter__(self) -> None:
+        self._budget.count_sendings(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.count_sendings(-1)
 
 
 def _file_behind(descriptor: int) -> int | None:

@@ -12,6 +12,7 @@ from worker.transports.curl.answer import (
     small_answer,
     wished_seconds,
 )
+from worker.transports.curl.line import HeadedResponse, small_headed
 from worker.transports.http_response import MOST_BODY
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -158,6 +159,21 @@ def test_a_small_answer_is_what_a_reader_makes_of_it() -> None:
     assert small_answer(WHOLE[0][0][:-1]) is None
     assert small_answer(OK + b"Content-Length: 0\r\nRetry-After: 7\r\n\r\n") is None
     assert small_answer(OK + b"Content-Length: 2000\r\n\r\n" + bytes(2000)) is None
+
+
+def test_a_small_answer_may_be_had_with_its_head() -> None:
+    """The same answers at a glance, each read once however often it comes."""
+    for received, status, body, _ in WHOLE:
+        glance, headed = small_answer(received), small_headed(received)
+
+        assert (glance is None) == (headed is None)
+        if headed is not None:
+            fields = read(received).head
+            assert fields is not None
+            assert headed == HeadedResponse(status, body, None, fields.fields)
+            assert small_headed(bytes(bytearray(received))) is headed
+    assert small_headed(WHOLE[0][0] + b"x") is None
+    assert small_headed(OK + b"Content-Length: 2000\r\n\r\n" + bytes(2000)) is None
 
 
 def test_a_wish_is_bounded() -> None:

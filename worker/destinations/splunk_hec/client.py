@@ -14,6 +14,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
@@ -99,15 +100,17 @@ class HecClient:
         """For how many seconds Splunk may be silent, neither taking more of a request nor answering it."""
         return self._config.timeout_seconds
 
-    @contextlib.contextmanager
-    def channel(self) -> Iterator[Channel]:
+    def channel(self) -> AbstractContextManager[Channel]:
         """Lend a channel for one sending, which is the running thread's.
 
         With acknowledgement, its requests go to one address, and the questions after them: another indexer
         knows nothing of them. So a name that moves is followed between two sendings.
         """
-        stays = self._transport.pinned() if self._config.use_ack else contextlib.nullcontext()
-        with stays, self._channels.borrow() as channel:
+        return self._pinned_channel() if self._config.use_ack else self._channels.borrow()
+
+    @contextlib.contextmanager
+    def _pinned_channel(self) -> Iterator[Channel]:
+        with self._transport.pinned(), self._channels.borrow() as channel:
             yield channel
 
     def post(

@@ -22,7 +22,7 @@ _LONGEST_SIZE_LINE = 4_096
 #: Nor has a head more fields.
 _MOST_FIELDS = 5_000
 #: What is kept for the next answer that is just the same: no more than so many bytes of each.
-_SMALL = 1_024
+SMALL = 1_024
 
 _SWITCHING, _FIRST_FINAL, _NO_CONTENT, _NOT_MODIFIED = 101, 200, 204, 304
 _MOST_DIGITS = 18
@@ -134,9 +134,11 @@ def wished_seconds(wish: str) -> float | None:
     return min(float(round(seconds)), _LONGEST_WISH) if seconds > 0 else None
 
 
-@lru_cache(maxsize=256)
-def _small_answer(received: bytes) -> CurlResponse | None:
-    """Return the answer if these bytes are one, whole, plain and with nothing behind it."""
+def small_whole(received: bytes) -> tuple[AnswerHead, bytes] | None:
+    """Return head and body if these bytes are an answer, small, whole, plain, and with nothing behind it.
+
+    The connection may be used again behind such a one, and it has no wish.
+    """
     end = received.find(b"\r\n\r\n") + 4
     if end < len(b"\r\n\r\n"):
         return None
@@ -145,9 +147,13 @@ def _small_answer(received: bytes) -> CurlResponse | None:
     except NotHttp:
         return None
     is_whole = head.status >= _FIRST_FINAL and head.length == len(received) - end
-    return (
-        CurlResponse(head.status, received[end:], None) if is_whole and head.keeps and not head.wish else None
-    )
+    return (head, received[end:]) if is_whole and head.keeps and not head.wish else None
+
+
+@lru_cache(maxsize=256)
+def _small_answer(received: bytes) -> CurlResponse | None:
+    found = small_whole(received)
+    return found and CurlResponse(found[0].status, found[1], None)
 
 
 def small_answer(received: bytes) -> CurlResponse | None:
@@ -155,7 +161,7 @@ def small_answer(received: bytes) -> CurlResponse | None:
 
     Most are, and the same but for the second in their date. What is not needs an AnswerReader.
     """
-    return _small_answer(received) if len(received) <= _SMALL else None
+    return _small_answer(received) if len(received) <= SMALL else None
 
 
 @dataclass(slots=True)

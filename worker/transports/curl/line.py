@@ -5,13 +5,14 @@ The caller's deadline decides when a request is over: it may wait for a slow pee
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import pycurl
 
 from worker.model.errors import DeadlinePassed, TransportError
 from worker.transports.budget import BUDGET
-from worker.transports.curl.answer import AnswerReader, CurlResponse, Fields
+from worker.transports.curl.answer import SMALL, AnswerReader, CurlResponse, Fields, small_whole
 from worker.transports.curl.endings import Ending
 from worker.transports.curl.http1 import Http1Connection, Outcome
 from worker.transports.curl.many import Dial, ManyFlight
@@ -29,6 +30,17 @@ class HeadedResponse(CurlResponse):
     cut: TransportError | None = None
 
 
+@lru_cache(maxsize=256)
+def _small_headed(received: bytes) -> HeadedResponse | None:
+    found = small_whole(received)
+    return found and HeadedResponse(found[0].status, found[1], None, found[0].fields)
+
+
+def small_headed(received: bytes) -> HeadedResponse | None:
+    """Return the same as `small_answer`, with the fields of its head."""
+    return _small_headed(received) if len(received) <= SMALL else None
+
+
 class HeadedConnection(Http1Connection):
     """Keeps the head of an answer, and what came of a body that broke off."""
 
@@ -37,9 +49,7 @@ class HeadedConnection(Http1Connection):
     #: Where it leads to.
     ip: str
 
-    @staticmethod
-    def _small_answer(_received: bytes) -> None:
-        """Have each answer read, for it is wanted with its head."""
+    _small_answer = staticmethod(small_headed)
 
     def hear(self) -> Outcome | None:
         """Read what has come; return what that makes of the request, or None while more is to come."""

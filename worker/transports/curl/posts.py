@@ -8,6 +8,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from requests.structures import CaseInsensitiveDict
 
 from worker.integrations import TlsOptions
 from worker.model.errors import TransportError
-from worker.transports.curl.answer import CurlResponse
+from worker.transports.curl.answer import SMALL, CurlResponse
 from worker.transports.curl.client import request_options
 from worker.transports.curl.line import HeadedResponse, Line
 from worker.transports.curl.pool import FlightPool
@@ -114,19 +115,16 @@ class CurlTransport:
         for pool in tuple(self._pools.values()):
             pool.close()
 
-    @contextlib.contextmanager
-    def _flight(self, pool: FlightPool[Line], seconds: float) -> Iterator[Line]:
+    def _flight(self, pool: FlightPool[Line], seconds: float) -> AbstractContextManager[Line]:
         kept = self._thread.flights
         if kept is None:
-            with pool.flight(seconds) as flight:
-                yield flight
-        elif (held := kept.get(pool)) is not None:
-            held.look_up(seconds)
-            yield held
+            return pool.flight(seconds)
+        if (flight := kept.get(pool)) is not None:
+            flight.look_up(seconds)
         else:
             kept[pool] = flight = self._thread.stack.enter_context(pool.flight(seconds))
             flight.stay()
-            yield flight
+        return contextlib.nullcontext(flight)
 
     def _find_target(self, url: str) -> _Target:
         target, peer = request_target(url)
@@ -177,9 +175,18 @@ def _landed(flight: Line, deadline: Deadline) -> CurlResponse | TransportError:
 
 
 def _reply(answer: HeadedResponse) -> HttpReply:
+    is_small = answer.cut is None and len(answer.body) <= SMALL
+    return _known_reply(answer) if is_small else _made_reply(answer)
+
+
+def _made_reply(answer: HeadedResponse) -> HttpReply:
     headers: dict[str, list[str]] = {}
     for name, value in answer.fields:
         headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
     body = decoded(answer.body, ", ".join(headers.get("content-encoding", ())))
     first = CaseInsensitiveDict({name: values[0] for name, values in headers.items()})
     return HttpReply(answer.status, first, body, headers.get("set-cookie", ()), answer.cut)
+
+
+#: The same answer, but for the second in its date, comes to nearly every request.
+_known_reply = functools.lru_cache(maxsize=256)(_made_reply)
