@@ -25,7 +25,7 @@ _letter = dead_letters.c
 #: On PostgreSQL, how long to wait for those that read batches, in milliseconds: others wait behind it.
 _WAIT_MS = 1000
 #: On SQLite, how many deliveries go with their batches while one goes that has a row of its own. In the
-#: largest step a whole period goes, with its index: 15 to 30 ms, for which a recorder waits.
+#: largest step a whole period goes, with its index: about 10 ms, for which a recorder waits.
 _AS_CHEAP = 150
 
 
