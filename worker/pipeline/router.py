@@ -23,6 +23,7 @@ from worker.model.errors import BrokerUnavailable
 from worker.model.orders import Issue
 from worker.pipeline.lookahead import RouteAhead
 from worker.pipeline.routing import HEAVIEST, routing_results
+from worker.pipeline.sorting import KnownAudiences
 from worker.pipeline.traces import trace_routing
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Router:
             traced=tracing is not None,
             shares=ingress.shares,
             with_events=ingress.with_events,
+            audiences_of=KnownAudiences().of,
         )
         self._ahead = RouteAhead(ahead, self._route, self._subscriptions, self._wake)
         self._volumes = PendingVolumes()

@@ -26,13 +26,14 @@ def routing_results(
     traced: bool = False,
     shares: Callable[[], bool] = lambda: False,
     with_events: Callable[[list[IngressEntry]], Sequence[IngressEntry]] = list,
+    audiences_of: Callable[[Mapping[str, Subscription]], Audiences] = Audiences,
 ) -> Iterator[RoutingResult]:
     """Sort entries into results of which each is a transaction that Redis can swallow.
 
     `shares` says whether what several integrations want is sent once. `with_events` fetches events that stand
-    apart, and raises BrokerUnavailable.
+    apart, and raises BrokerUnavailable. `audiences_of` says who wants what, and may know it from before.
     """
-    audiences = Audiences(subscriptions)
+    audiences = audiences_of(subscriptions)
     for part in _parts(received, audiences, traced=traced):
         yield from _results(_fetched(part, with_events), audiences, shares, traced=traced)
 
