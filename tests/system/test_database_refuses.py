@@ -37,10 +37,12 @@ def own(administrator: Engine, tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
-def _run(engine: Engine, sql: str) -> None:
-    with engine.begin() as connection:
-        for table in connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")):
-            connection.execute(text(sql.format(table.tablename)))
+def _take_tables(engine: Engine) -> None:
+    """Take each in a transaction of its own: with all in one, it could deadlock with the fleet."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        for name in connection.execute(text(tables)).scalars().all():
+            connection.execute(text(f'ALTER TABLE "{name}" OWNER TO postgres'))
 
 
 def _take_functions(engine: Engine) -> None:
@@ -56,7 +58,7 @@ def test_events_wait_until_the_role_has_its_rights_again(own: Fleet, administrat
         own.store.set_paused(integration.id, paused=True)
         own.announce()
         own.start()
-        _run(administrator, 'ALTER TABLE "{}" OWNER TO postgres')
+        _take_tables(administrator)
         _take_functions(administrator)
         ids = own.publish_at_once(denial(f"e{number}") for number in range(3000))
         wait_until(lambda: own.client.xlen("siem:parked") > 0, "events are parked, and wait to be recorded")
@@ -64,7 +66,8 @@ def test_events_wait_until_the_role_has_its_rights_again(own: Fleet, administrat
         health = own.siem("health")
         assert b"permission denied" in health.stderr + health.stdout
 
-        _run(administrator, 'GRANT ALL ON "{}" TO siem')
+        with administrator.begin() as connection:
+            connection.execute(text("GRANT ALL ON ALL TABLES IN SCHEMA public TO siem"))
         wait_until(lambda: "the database is back" in own.log("recorder"), "the recorder goes on")
         own.store.set_paused(integration.id, paused=False)
         own.announce()
