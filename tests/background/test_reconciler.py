@@ -1,4 +1,4 @@
-"""A ledger that was set back takes over what Redis knows; one that is read beside a change does not."""
+"""A look of a recorder beside a change: the change stands, in the ledger as in Redis."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,17 +28,30 @@ def reconciliation(fleet: Fleet) -> Reconciliation:
     return Reconciliation(fleet.client, fleet.store, copy, fleet.settings.slots)
 
 
-def test_a_pause_beside_a_look_is_no_conflict(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ledger was read before the pause, and Redis behind it: both know the pause by now."""
+def look_beside(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *, paused: bool) -> IntegrationRecord:
+    """Look while it is paused or resumed: behind the look at the ledger, before that at Redis."""
     read = fleet.store.records
     before: list[list[IntegrationRecord]] = [read()]
-    fleet.store.set_paused("int_splunk", paused=True)
+    fleet.store.set_paused("int_splunk", paused=paused)
     fleet.announce()
-    [paused] = read()
+    [changed] = read()
     monkeypatch.setattr(fleet.store, "records", lambda ids=None: before.pop() if before else read(ids))
     reconciliation(fleet).whole()
-
     assert not before
+    return changed
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_change_beside_a_look_stands(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *, paused: bool
+) -> None:
+    """It is no conflict, and neither the ledger nor Redis goes back to what was before."""
+    if not paused:
+        fleet.store.set_paused("int_splunk", paused=True)
+        fleet.announce()
+    changed = look_beside(fleet, monkeypatch, paused=paused)
+
     assert conflicts(fleet.client) == {}
-    assert read() == [paused]
-    assert fleet.client.hget("siem:state:int_splunk", "revision") == b"%d" % paused.revision
+    assert fleet.store.records(["int_splunk"]) == [changed]
+    state = fleet.client.hmget("siem:state:int_splunk", "revision", "held")
+    assert state == [b"%d" % changed.revision, b"%d" % paused]

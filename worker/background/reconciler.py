@@ -17,7 +17,7 @@ from worker.broker.connection import Client
 from worker.broker.integration_documents import drop_unreadable, standing_ids
 from worker.broker.locks import check_claim
 from worker.broker.redis_stats import has_integrations
-from worker.broker.snapshot import differing, later_states, publish_integrations, publish_some
+from worker.broker.snapshot import differing, is_ahead, later_states, publish_integrations, publish_some
 from worker.ledger.api_keys import ApiKeyStore
 from worker.ledger.engine import Ledger, ledger_id
 from worker.ledger.integrations import IntegrationStore
@@ -97,7 +97,7 @@ class Reconciliation:
         self, records: list[IntegrationRecord], ids: Sequence[str] | None
     ) -> list[IntegrationRecord]:
         """Return the ledger's records, once it has taken over what Redis knows in a more careful state."""
-        if not later_states(self._client, records):
+        if not is_ahead(self._client, records):
             return records
         # What has changed in both since the ledger was read is no sign that it was set back.
         for one in later_states(self._client, self._store.records(ids)):

@@ -179,6 +179,19 @@ class LaterState:
     revision: int
 
 
+def is_ahead(client: redis.Redis, records: Sequence[StoredIntegration]) -> bool:
+    """Whether Redis has any of these otherwise, and not in an older state.
+
+    Then the ledger has changed since they were read, or it was set back. Raises BrokerUnavailable.
+    """
+    with broker_errors():
+        standing = _standing(client, records)
+    return any(
+        found.document not in {None, _value(one)} and whole(found.revision, -1) >= one.revision
+        for one, found in standing
+    )
+
+
 def later_states(client: redis.Redis, records: Sequence[StoredIntegration]) -> list[LaterState]:
     """Return those of the records of which Redis has a later and more careful state.
 
