@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from secrets import token_hex
 
 from sqlalchemy import Engine, text
 
@@ -42,7 +43,7 @@ def raw_table(engine: Engine) -> str:
 
 def take_in(fleet: Fleet) -> None:
     """Do what a recorder does with the trail, whoever has done it last."""
-    turn = LeaderLock(fleet.client, keys.AUDIT_LOCK, 0.001)
+    turn = LeaderLock(fleet.client, f"{keys.AUDIT_LOCK}:{token_hex(8)}", 60)
     inbox = AuditInbox(fleet.client, open_vault(fleet.settings).proofs)
     stream = AuditStream(fleet.client)
     AuditPublisher(AuditTrail(fleet.engine), inbox, stream, turn, stream_document).step()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -40,8 +41,8 @@ class Rig:
         self.inbox = AuditInbox(self.client, _PROOFS)
 
     def publisher(self, most: int = 1000) -> AuditPublisher:
-        """Return a new one, as of a process that has just started."""
-        turn = LeaderLock(self.client, keys.AUDIT_LOCK, 0.001)
+        """Return a new one, as of a process that has just started; it waits for no other's turn to end."""
+        turn = LeaderLock(self.client, f"{keys.AUDIT_LOCK}:{token_hex(8)}", 60)
         stream = AuditStream(self.client, most)
         return AuditPublisher(AuditTrail(self.engine), self.inbox, stream, turn, stream_document)
 
